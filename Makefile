@@ -1,0 +1,56 @@
+# Every target makes its own virtual environment in .venv when it needs one.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := .venv/.ready-to-run
+DEV := .venv/.ready-to-develop
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench bench-scale clean
+
+help:
+	@echo 'make demo         grow a small family of real models, ask it, select, and draw its tree'
+	@echo 'make test         run the tests'
+	@echo 'make lint         ruff over everything'
+	@echo 'make types        mypy, strict, on lineage/'
+	@echo 'make bench        measure against the figures to reach (minutes)'
+	@echo 'make bench-scale  the figures at two million organisms (longer)'
+	@echo 'make clean        remove builds, caches and the demo; .venv stays'
+
+demo: $(RUN)
+	@$(BIN)/lineage demo
+
+test: $(DEV)
+	@$(BIN)/python -m pytest
+
+lint: $(DEV)
+	@$(BIN)/ruff check .
+
+types: $(DEV)
+	@$(BIN)/mypy
+
+bench: $(DEV)
+	@$(BIN)/python -m bench
+
+bench-scale: $(DEV)
+	@$(BIN)/python -m bench --scale
+
+clean:
+	@rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache demo-family
+	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'lineage needs Python 3.11 or later: make PYTHON=/path/to/python3.11'; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo 'This Python has no venv module. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+$(RUN): setup.cfg pyproject.toml | $(BIN)/python
+	@echo 'Installing lineage in .venv: half a minute, once.'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable .
+	@touch $@
+
+$(DEV): setup.cfg pyproject.toml | $(BIN)/python
+	@echo 'Installing lineage and its development tools in .venv: a minute, once.'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,dev]'
+	@touch $(RUN) $@

@@ -1,0 +1,102 @@
+"""`python -m bench`: every figure, in one table on standard output. Progress goes to standard
+error."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench import asking, crowd, generate, peers, selecting, space, starting, writing
+from bench.timing import Figure, table
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a run is: organisms, lengths of chains, and rounds of what takes long."""
+
+    small: int
+    large: int
+    chains: tuple[int, ...]
+    singles: int
+    questions: int
+    rounds: int
+    bulk: int
+    mlflow: int
+    crowd: tuple[int, int, int]
+    starts: int
+
+
+NORMAL = Size(10_000, 200_000, (1_000, 10_000, 100_000), 1_000, 2_000, 7, 20_000, 10,
+              (32, 50, 10), 15)  # fmt: skip
+SCALE = Size(10_000, 2_000_000, (1_000, 10_000, 100_000), 1_000, 2_000, 4, 20_000, 10,
+             (32, 50, 10), 15)  # fmt: skip
+
+
+def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
+    """All figures, in the order of the table."""
+    small, large = folder / "small.db", folder / "large.db"
+    sizes = (size.small, size.large)
+    yield writing.one(folder, size.singles)
+    if with_mlflow:
+        yield peers.mlflow(folder, size.mlflow)
+    _clocked(f"writing {size.small:,} organisms", _registry, small, size.small)
+    _clocked(f"writing {size.large:,} organisms", _registry, large, size.large)
+    yield from space.bytes_each(large, size.large, folder)
+    yield from asking.ancestors(small, large, sizes, size.questions)
+    yield from asking.chains(folder, size.chains, 15)
+    yield from selecting.selection(large, size.large, size.rounds)
+    yield asking.clade(large, size.large, size.rounds)
+    yield writing.growth(folder, small, large, sizes, size.singles)
+    yield writing.bulk(folder, size.bulk, 5)
+    yield crowd.crowd(folder, *size.crowd)
+    yield starting.start(size.starts)
+
+
+def _registry(path: Path, count: int) -> None:
+    generate.write(path, generate.organisms(count))
+
+
+def _clocked(what: str, act: Callable[..., object], *args: object) -> None:
+    begin = time.perf_counter()
+    act(*args)
+    print(f"{what}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+
+
+def machine() -> str:
+    """Where this ran."""
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()} {platform.system()}, Python "
+        f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--scale", action="store_true", help="two million organisms")
+    parser.add_argument("--no-mlflow", action="store_true", help="leave MLflow out")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all medians there too")
+    asked = parser.parse_args()
+    found: list[Figure] = []
+    begin = time.perf_counter()
+    with generate.folder() as folder:
+        for one in figures(SCALE if asked.scale else NORMAL, folder, not asked.no_mlflow):
+            found.append(one)
+            took = time.perf_counter() - begin
+            print(f"{took:4.0f} s  {one.what}: {one.measured}", file=sys.stderr)
+    print(table(found))
+    print(f"\n{machine()}; {time.perf_counter() - begin:.0f} s in all.")
+    if asked.json:
+        told = {"machine": machine(), "figures": [asdict(one) for one in found]}
+        asked.json.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How the schema came to be: the Alembic environment and its versions."""

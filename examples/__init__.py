@@ -1,0 +1,1 @@
+"""Training scripts that really run, to copy from."""

@@ -1,0 +1,38 @@
+"""lineage: the family tree of model checkpoints.
+
+`lineage.open()` gives a Registry; nothing heavy is imported before it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lineage.errors import LineageError as LineageError
+    from lineage.organism import Niche as Niche
+    from lineage.organism import Organism as Organism
+    from lineage.organism import Parent as Parent
+    from lineage.organism import PowerCost as PowerCost
+    from lineage.organism import Score as Score
+    from lineage.registry import Registry as Registry
+    from lineage.registry import open as open
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "open": "lineage.registry",
+    "Registry": "lineage.registry",
+    "Organism": "lineage.organism",
+    "Parent": "lineage.organism",
+    "Score": "lineage.organism",
+    "PowerCost": "lineage.organism",
+    "Niche": "lineage.organism",
+    "LineageError": "lineage.errors",
+}
+__all__ = ["LineageError", "Niche", "Organism", "Parent", "PowerCost", "Registry", "Score", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'lineage' has no attribute {name!r}")

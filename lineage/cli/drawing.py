@@ -1,0 +1,114 @@
+"""Drawing: the tree of a family, in the terminal or into a file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lineage.cli.common import emit, json_option, open_registry, registry_options
+from lineage.errors import LineageError
+from lineage.shown import shown
+
+if TYPE_CHECKING:
+    from lineage.trees.family import Family
+
+FORMATS = ("text", "html", "newick", "json")
+DRAWN = 1000
+"""How many organisms a picture holds; Newick and JSON hold all."""
+
+
+@click.command()
+@click.argument("ref", required=False)
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the file, or text.")
+@click.option("--output", type=click.Path(dir_okay=False), help="The file to write.")
+@click.option("--niche", help="The niche to show, task/metric; by default the one scored most.")
+@click.option("--all", "everything", is_flag=True, help="Text: fold nothing.")
+@json_option
+@registry_options
+def tree(
+    ref: str | None,
+    kind: str | None,
+    output: str | None,
+    niche: str | None,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Draw REF with all that descends from it; without REF, the whole forest.
+
+    A page (html) goes to a file, whose path is printed; the others to standard output.
+    """
+    kind = "json" if as_json and kind is None else kind or _by_ending(output)
+    limit = DRAWN if kind == "html" or (kind == "text" and not everything) else None
+    family = open_registry().family(ref, niche=niche, limit=limit)
+    if kind == "json" and output is None:
+        from lineage.trees import as_json as json_tree
+
+        emit(json_tree.document(family))
+        return
+    text = render(family, kind, everything)
+    if kind == "html" and output is None:
+        output = "lineage-tree.html"
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    path = write(output, text)
+    click.echo(path if kind == "html" else f"wrote {shown(path)}", err=kind != "html")
+    if family.hidden:
+        click.echo(
+            f"Drawn are the nearest {len(family.members):,} organisms; {family.hidden:,} more are "
+            "counted where they branch off.",
+            err=True,
+        )
+
+
+def _by_ending(output: str | None) -> str:
+    ending = Path(output or "").suffix.lower()
+    return {".html": "html", ".htm": "html", ".nwk": "newick", ".newick": "newick",
+            ".json": "json"}.get(ending, "text")  # fmt: skip
+
+
+def render(family: Family, kind: str, everything: bool = False) -> str:
+    """The family in one of FORMATS."""
+    if kind == "html":
+        from lineage.trees import html
+
+        return html.render(family, title=title(family))
+    if kind == "newick":
+        from lineage.trees import newick
+
+        return newick.render(family)
+    if kind == "json":
+        from lineage.trees import as_json as json_tree
+
+        return json_tree.render(family)
+    from lineage.trees import text
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else 120
+    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return text.render(family, width=width, color=color, all=everything)
+
+
+def title(family: Family) -> str:
+    return "the forest" if family.root is None else str(family.members[family.root].organism)
+
+
+def write(output: str, text: str) -> str:
+    """Write a file whole or not at all; its absolute path."""
+    path = os.path.abspath(os.path.expanduser(output))
+    beside = f"{path}.{os.getpid()}.part"
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(beside, path)
+    except OSError as error:
+        Path(beside).unlink(missing_ok=True)
+        raise LineageError(
+            f"{output!r} could not be written: {error.strerror}. Choose another --output."
+        ) from error
+    return path

@@ -1,0 +1,186 @@
+"""Exchanging: a registry out as JSON Lines, and organisms in, from another registry, any program
+that can write a line of JSON, or a table."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lineage.cli.common import open_registry, registry_options
+from lineage.shown import shown
+
+if TYPE_CHECKING:
+    from lineage.formats.jsonl import Rejected, Report
+    from lineage.formats.tables import Row
+
+T = TypeVar("T")
+
+NO = 1
+LISTED = 10
+"""How many of the lines that were set aside are told, one by one."""
+
+
+@click.command()
+@click.option("--output", type=click.Path(dir_okay=False), help="The file to write.")
+@registry_options
+def export(output: str | None) -> None:
+    """Write the whole registry as JSON Lines: one organism a line, with everything recorded of it,
+    its parents before it. `lineage import` reads it.
+
+    With --output the file is there once it is whole; else it goes to standard output.
+    """
+    from lineage.formats import jsonl, whole_file
+
+    registry = open_registry()
+    count = 0
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(registry.database.read())
+        if output is None:
+            file: Any = sys.stdout.buffer  # UTF-8, whatever the terminal speaks
+        else:
+            file = stack.enter_context(whole_file(output))
+        for line in _progress(jsonl.export(connection), "organisms written"):
+            file.write(f"{line}\n".encode())
+            count += 1
+    if output is not None:
+        click.echo(f"{_organisms(count)} written to {shown(output)}.")
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False),
+    help="A file for what was set aside, to be mended and imported again.",
+)
+@click.option(
+    "--map", "map_file", type=click.Path(dir_okay=False), help="Of a table: which column is what."
+)
+@click.option("--guess", is_flag=True, help="Write a first map of a table; import nothing.")
+@registry_options
+def import_(file: str, rejects: str | None, map_file: str | None, guess: bool) -> int:
+    """Read organisms from FILE, or from standard input where it is `-`: JSON Lines, one organism a
+    line, as `lineage export` writes them. Only "name" or "digest" is required.
+
+    A table (.csv, .tsv, .parquet) needs --map MAP.toml, which says what its columns mean; --guess
+    writes a first one, to standard output or to the file that --map names.
+
+    The same file again changes nothing. What cannot be read, and a link that would close a cycle,
+    is set aside and told by its line; the rest goes in, and the exit code is 1.
+    """
+    from lineage.formats import jsonl, tables, whole_file
+
+    if guess:
+        return _guess(file, map_file)
+    if map_file is None and tables.is_table(file):
+        raise click.UsageError(
+            f"a table needs a map of its columns: --map MAP.toml. `lineage import {file} --guess` "
+            "writes a first one."
+        )
+    with contextlib.ExitStack() as stack:
+        source: Any = stack.enter_context(click.open_file(file, "rb"))
+        table = None if map_file is None else _table(source, file, map_file)
+        registry = open_registry(create=True)
+        kept = None if rejects is None else stack.enter_context(whole_file(rejects))
+
+        def keep(rejected: Rejected) -> None:
+            if kept is not None:
+                kept.write(f"{rejected}\n".encode())
+
+        if table is not None:
+            read, rows = table
+            report = tables.import_table(
+                registry.store, _progress(rows, "rows read"), read, keep
+            )
+        else:
+            lines = _progress(jsonl.read_lines(source), "lines read")
+            report = jsonl.import_lines(registry.store, lines, keep)
+    click.echo(_done(report))
+    if not report.set_aside:
+        return 0
+    _tell(report, rejects)
+    return NO
+
+
+def _table(
+    source: Any, file: str, map_file: str
+) -> tuple[Callable[[Sequence[str]], dict[str, Any]], Iterable[Row]]:
+    """What reads the rows of a table, and the rows, once the whole map is found to fit."""
+    from lineage.formats import maps, tables
+
+    mapping = maps.load_map(map_file)
+    table = tables.open_table(source, file, mapping)
+    return mapping.reader(table.columns), table.rows
+
+
+def _guess(file: str, map_file: str | None) -> int:
+    """Write a first map of a table, to a file that is not there yet or to standard output."""
+    from lineage.formats import guess, tables, whole_file
+
+    if map_file is not None and os.path.lexists(map_file):
+        raise click.UsageError(f"{map_file} is there already. Give --map another name.")
+    source: Any
+    with click.open_file(file, "rb") as source:
+        made = guess.guess(tables.open_table(source, file), file)
+    if map_file is None:
+        click.echo(made, nl=False)
+        return 0
+    with whole_file(map_file) as target:
+        target.write(made.encode())
+    click.echo(
+        f"A first map is written to {shown(map_file)}: read it, then "
+        f"`lineage import {shown(file)} --map {shown(map_file)}`."
+    )
+    return 0
+
+
+def _done(report: Report) -> str:
+    if not report.organisms:
+        return "No organism was imported."
+    return (
+        f"{_organisms(report.organisms)} imported: {report.created:,} new, {report.updated:,} "
+        f"gained something, {report.unchanged:,} were known in full."
+    )
+
+
+def _tell(report: Report, rejects: str | None) -> None:
+    """Say what was set aside, on stderr."""
+    where = f", kept in {shown(rejects)}" if rejects else ""
+    what = "1 line or link was" if report.set_aside == 1 else (
+        f"{report.set_aside:,} lines or links were")  # fmt: skip
+    click.echo(f"lineage: {what} set aside{where}:", err=True)
+    for one in report.first[:LISTED]:
+        click.echo(f"  line {one.line:,}: {shown(one.reason)}", err=True)
+    more = report.set_aside - LISTED
+    if more > 0:
+        hint = "" if rejects else " --rejects FILE keeps them all."
+        click.echo(f"  … and {more:,} more.{hint}", err=True)
+
+
+def _organisms(count: int) -> str:
+    return "1 organism" if count == 1 else f"{count:,} organisms"
+
+
+def _progress(items: Iterable[T], what: str) -> Iterator[T]:
+    """`items`, counted on stderr: on a terminal only, and only after a second."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    start = told = time.monotonic()
+    count = 0
+    try:
+        for count, one in enumerate(items, 1):
+            yield one
+            if count % 100 == 0 and (now := time.monotonic()) - told >= 1:
+                told = now
+                rate = count / (now - start)
+                click.echo(f"\r{count:,} {what}, {rate:,.0f} a second\033[K", err=True, nl=False)
+    finally:
+        if told != start:
+            click.echo("\r\033[K", err=True, nl=False)

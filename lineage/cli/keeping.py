@@ -1,0 +1,96 @@
+"""Keeping a registry and the command itself in order: schema, backups, shell completion."""
+
+from __future__ import annotations
+
+import click
+
+from lineage.cli.common import asked, emit, json_option, open_registry, registry_options
+from lineage.cli.reading import counted
+from lineage.shown import shown, size
+
+
+@click.group()
+def db() -> None:
+    """Keep the database of the registry in order."""
+
+
+@db.command()
+@registry_options
+def upgrade() -> None:
+    """Bring a registry of an older lineage to the newest schema.
+
+    A copy of an SQLite file is kept beside it. A copy of PostgreSQL is its administrator's to make.
+    """
+    from lineage.upgrade import upgrade
+
+    done = upgrade(**asked())
+    if not done.changed:
+        click.echo(f"{shown(done.registry)} has the newest schema already: {done.after}")
+        return
+    kept = f"; a copy is kept at {shown(str(done.copy))}" if done.copy else ""
+    click.echo(f"upgraded {shown(done.registry)} from schema {done.before} to {done.after}{kept}")
+
+
+@db.command()
+@click.argument("file", type=click.Path())
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@json_option
+@registry_options
+def backup(file: str, force: bool, as_json: bool) -> None:
+    """Copy the registry to FILE, verified, while others go on writing.
+
+    SQLite by its online backup, PostgreSQL by pg_dump. The file is there once it is whole.
+    """
+    from lineage.cli.checking import progress
+
+    registry = open_registry()
+    with progress() as tell:
+        done = registry.backup(file, force=force, progress=lambda *far: tell("copied", *far))
+    if as_json:
+        emit(done)
+        return
+    held = counted(done.organisms, "organism")
+    click.echo(f"{held} in {shown(done.file)}: {size(done.bytes)}, verified.")
+    click.echo(f"Keep it on another disk. It comes back with: {shown(done.restore)}")
+
+
+@db.command()
+@click.argument("file", type=click.Path())
+@json_option
+@registry_options
+def restore(file: str, as_json: bool) -> None:
+    """Bring a backup of an SQLite registry back. What it replaces is kept beside it.
+
+    Nobody else may have the registry open meanwhile.
+    """
+    from lineage.backup import restore
+    from lineage.cli.checking import progress
+
+    with progress() as tell:
+        done = restore(file, **asked(), progress=lambda *far: tell("copied", *far))
+    if as_json:
+        emit(done)
+        return
+    kept = f"; what was there is kept at {shown(done.kept)}" if done.kept else ""
+    click.echo(f"{shown(done.registry)} holds {counted(done.organisms, 'organism')} again{kept}")
+    if done.outdated:
+        click.echo(f"It has schema {done.schema}: `lineage db upgrade` brings it up to date.")
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    \b
+    bash: eval "$(lineage completion bash)"               in ~/.bashrc
+    zsh:  eval "$(lineage completion zsh)"                in ~/.zshrc
+    fish: lineage completion fish > ~/.config/fish/completions/lineage.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    script = get_completion_class(shell)
+    assert script is not None  # click knows all three
+    group = ctx.find_root().command
+    click.echo(script(group, {}, "lineage", "_LINEAGE_COMPLETE").source())

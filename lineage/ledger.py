@@ -1,0 +1,383 @@
+"""What the registry holds, read: organisms and everything recorded of them, found by any of it.
+Each question takes a few statements, however many organisms it is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from lineage import costs
+from lineage.database import Connection
+from lineage.errors import InvalidValue
+from lineage.organism import (
+    RELATIONS,
+    STATUSES,
+    Event,
+    File,
+    Link,
+    Niche,
+    Organism,
+    Parent,
+    Place,
+    PowerCost,
+    Record,
+    Score,
+    one_of,
+)
+from lineage.store import EPOCH, micros
+
+COLUMNS = """o.id, n.name, n.version, o.digest, o.status, o.ghost, o.epigenetic, o.generation,
+  o.protected, o.here, o.parameters, o.bytes, o.architecture, o.precision, o.licence, o.run, o.step,
+  o.created, o.registered,
+  NOT EXISTS (SELECT 1 FROM name later WHERE later.name = n.name AND later.version > n.version)"""
+FROM = "FROM organism o LEFT JOIN name n ON n.organism = o.id AND n.rank = 0"
+
+SORTS = ("registered", "created", "name", "fitness", "power", "generation", "bytes")
+
+
+def moment(micros: int | None) -> datetime | None:
+    """Microseconds since 1970 as an aware UTC datetime, exactly."""
+    return None if micros is None else EPOCH + timedelta(microseconds=micros)
+
+
+
+
+def organism_of(row: Sequence[Any]) -> Organism:
+    (own, name, version, digest, status, ghost, epigenetic, generation, protected, here,
+     parameters, size, architecture, precision, licence, run, step, created,
+     registered, latest) = row  # fmt: skip
+    return Organism(
+        id=own,
+        name=name,
+        version=version,
+        digest=None if digest is None else bytes(digest).hex(),
+        status=status,
+        ghost=bool(ghost),
+        kind="epigenetic" if epigenetic else "genomic",
+        generation=generation,
+        protected=bool(protected),
+        here=bool(here),
+        parameters=parameters,
+        bytes=size,
+        architecture=architecture,
+        precision=precision,
+        licence=licence,
+        run=run,
+        step=step,
+        created=moment(created),
+        registered=moment(registered),
+        latest=bool(latest),
+    )
+
+
+def organisms(connection: Connection, ids: Iterable[int]) -> list[Organism]:
+    """The organisms with these ids, in their order."""
+    ids = list(ids)
+    if not ids:
+        return []
+    rows = connection.rows(
+        f"SELECT {COLUMNS} FROM {connection.ids} AS i CROSS JOIN organism o "
+        "LEFT JOIN name n ON n.organism = o.id AND n.rank = 0 WHERE o.id = i.id",
+        (connection.pack(ids),),
+    )
+    by_id = {row[0]: organism_of(row) for row in rows}
+    return [by_id[own] for own in ids]
+
+
+# What serving costs, one row an organism: in the first unit of costs.RATES that is known of it.
+PRICED = f"""WITH RECURSIVE {costs.known()},
+ranked(organism, joules, unit) AS (SELECT organism, joules, CASE per
+  {" ".join(f"WHEN '{per}' THEN {rank}" for rank, per in enumerate(costs.RATES))} END FROM cost),
+priced(organism, joules, unit) AS (SELECT r.organism, r.joules, r.unit FROM ranked r
+  JOIN (SELECT organism, min(unit) AS unit FROM ranked GROUP BY organism) AS first
+  ON first.organism = r.organism AND first.unit = r.unit)
+"""
+
+
+def find(
+    connection: Connection, *, sort: str = "registered", limit: int | None = None, **wanted: Any
+) -> list[int]:
+    """The ids of organisms that meet what is wanted, see `_meeting`. Newest first, or by `sort`:
+    the fittest (in `niche`), the cheapest to serve, the largest, the latest generation first. What
+    is unknown comes last."""
+    one_of(sort, SORTS, "sort")
+    joins, where, params, direction = _meeting(connection, **wanted)
+    order = {
+        "registered": "o.id DESC",
+        "created": "o.created IS NULL, o.created DESC, o.id DESC",
+        "name": "n.name IS NULL, n.name, n.version",
+        "fitness": f"f.value {'ASC' if direction == 'lower' else 'DESC'}, o.id",
+        "power": "s.joules IS NULL, s.unit, s.joules, o.id DESC",
+        "generation": "o.generation DESC, o.id DESC",
+        "bytes": "o.bytes IS NULL, o.bytes DESC, o.id DESC",
+    }
+    if sort == "fitness" and wanted.get("niche") is None:
+        raise InvalidValue("sorting by fitness needs a niche: give one, like gsm8k/acc.")
+    priced = ""
+    if sort == "power":
+        priced, joins = PRICED, f"{joins} LEFT JOIN priced s ON s.organism = o.id"
+    sql = f"{priced}SELECT o.id {FROM} {joins} WHERE {where} ORDER BY {order[sort]}"
+    if limit is not None:
+        sql += " LIMIT ?"
+        params = (*params, limit)
+    return [row[0] for row in connection.rows(sql, params)]
+
+
+def count(connection: Connection, **wanted: Any) -> int:
+    """How many organisms meet what is wanted, see `_meeting`."""
+    joins, where, params, _ = _meeting(connection, **wanted)
+    return int(connection.value(f"SELECT count(*) FROM organism o {joins} WHERE {where}", params))
+
+
+def _meeting(
+    connection: Connection,
+    *,
+    name: str | None = None,
+    tag: str | tuple[str, str] | None = None,
+    niche: Niche | None = None,
+    relation: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    ghosts: bool = False,
+) -> tuple[str, str, tuple[Any, ...], str | None]:
+    """Joins, conditions, their parameters, and the direction of `niche`. `name` may hold * and ?;
+    `since` and `until` are times of registration."""
+    where = ["o.same_as IS NULL"]
+    params: list[Any] = []
+    joins, joined, direction = "", [], None
+    if not ghosts:
+        where.append("o.ghost = 0")
+    if name is not None:
+        glob, pattern = name_like(connection, name)
+        where.append(f"o.id IN (SELECT m.organism FROM name m WHERE m.name {glob})")
+        params.append(pattern)
+    if tag is not None:
+        key, value = (tag, None) if isinstance(tag, str) else tag
+        more = "" if value is None else " AND t.value = ?"
+        where.append(f"o.id IN (SELECT t.organism FROM tag t WHERE t.key = ?{more})")
+        params += [key] if value is None else [key, value]
+    if relation is not None:
+        where.append("o.id IN (SELECT e.child FROM edge e WHERE e.relation = ?)")
+        params.append(one_of(relation, RELATIONS, "relation"))
+    if status is not None:
+        where.append("o.status = ?")
+        params.append(one_of(status, STATUSES, "status"))
+    for moment_, sign in ((since, ">="), (until, "<")):
+        if moment_ is not None:
+            where.append(f"o.registered {sign} ?")
+            params.append(micros(moment_))
+    if niche is not None:
+        own, direction = niche_id(connection, niche)
+        joins = "JOIN fitness f ON f.organism = o.id AND f.niche = ? AND f.current = 1"
+        joined = [own]
+    return joins, " AND ".join(where), (*joined, *params), direction
+
+
+def name_like(connection: Connection, pattern: str) -> tuple[str, str]:
+    """A condition on a name with * and ? in it, and its parameter."""
+    if not connection.postgresql:
+        return "GLOB ?", pattern.replace("[", "[[]")
+    escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return "LIKE ?", escaped.replace("*", "%").replace("?", "_")
+
+
+def niche_id(connection: Connection, niche: Niche) -> tuple[int, str | None]:
+    """The id and direction of a niche. One that nobody was scored in is an InvalidValue that
+    lists those there are."""
+    found = connection.row(
+        "SELECT id, direction FROM niche WHERE task = ? AND metric = ? AND split = ?",
+        (niche.task, niche.metric, niche.split),
+    )
+    if found is None:
+        there = ", ".join(str(one) for one in niches(connection)[:12]) or "none yet"
+        raise InvalidValue(f"nobody was scored in {niche}. The niches are: {there}.")
+    return int(found[0]), found[1]
+
+
+def niches(connection: Connection) -> list[Niche]:
+    """All niches, the one most scored first (of the first 100,000 scores)."""
+    rows = connection.rows(
+        """SELECT n.task, n.metric, n.split FROM niche n LEFT JOIN
+             (SELECT niche, count(*) AS c FROM (SELECT niche FROM fitness LIMIT 100000) AS s
+              GROUP BY niche) AS s ON s.niche = n.id
+           ORDER BY coalesce(s.c, 0) DESC, n.task, n.metric, n.split"""
+    )
+    return [Niche(*row) for row in rows]
+
+
+def scores(
+    connection: Connection, ids: Sequence[int], every: bool = False
+) -> dict[int, list[Score]]:
+    """The scores that count of each organism, or all ever, by niche and time."""
+    found: defaultdict[int, list[Score]] = defaultdict(list)
+    current = "" if every else "AND f.current = 1"
+    for own, task, metric, split, direction, value, stderr, n, at in connection.rows(
+        f"""SELECT f.organism, c.task, c.metric, c.split, c.direction, f.value, f.stderr, f.n, f.at
+            FROM {connection.ids} AS i CROSS JOIN fitness f
+            JOIN niche c ON c.id = f.niche WHERE f.organism = i.id {current}
+            ORDER BY c.task, c.metric, c.split, f.at, f.id""",
+        (connection.pack(ids),),
+    ):
+        niche = Niche(task, metric, split)
+        found[own].append(Score(niche, value, stderr, n, direction, at=moment(at)))
+    return dict(found)
+
+
+def power(connection: Connection, ids: Sequence[int]) -> dict[int, list[PowerCost]]:
+    """All power costs recorded of each organism, oldest first."""
+    import uuid
+
+    found: defaultdict[int, list[PowerCost]] = defaultdict(list)
+    for own, joules, phase, per, source, watts, seconds, cost, currency, gco2e, meter, key, at in (
+        connection.rows(
+            f"""SELECT p.organism, p.joules, p.phase, p.per, p.source, p.watts, p.seconds, p.cost,
+                  p.currency, p.gco2e, m.name, p.uuid, p.at
+                FROM {connection.ids} AS i CROSS JOIN power p
+                LEFT JOIN meter m ON m.id = p.meter WHERE p.organism = i.id ORDER BY p.at, p.id""",
+            (connection.pack(ids),),
+        )
+    ):
+        found[own].append(
+            PowerCost(
+                joules, phase, per, source, watts, seconds, cost, currency, gco2e, meter,
+                None if key is None else str(uuid.UUID(bytes=bytes(key))), moment(at),
+            )
+        )  # fmt: skip
+    return dict(found)
+
+
+def training(connection: Connection, ids: Sequence[int]) -> dict[int, PowerCost]:
+    """The joules of all training intervals of each organism, added up; absent where none is known.
+    A sum is as well known as its least known part: estimated, else declared, else measured."""
+    rows = connection.rows(
+        f"""SELECT p.organism, sum(p.joules), max(CASE p.source WHEN 'estimated' THEN 2
+              WHEN 'declared' THEN 1 ELSE 0 END) FROM {connection.ids} AS i
+            CROSS JOIN power p WHERE p.organism = i.id
+              AND p.phase = 'training' AND p.per = 'total' AND p.joules IS NOT NULL
+            GROUP BY p.organism""",
+        (connection.pack(ids),),
+    )
+    return {
+        own: PowerCost(joules, source=("measured", "declared", "estimated")[least])
+        for own, joules, least in rows
+    }
+
+
+def links(connection: Connection, ids: Sequence[int], of: str = "child") -> list[Link]:
+    """The links of these organisms to their parents (`of="parent"`: to their children), with all
+    evidence."""
+    rows = connection.rows(
+        f"""SELECT e.child, e.parent, e.relation, e.weight, e.needed, v.relation, v.weight,
+              v.evidence, v.confidence
+            FROM {connection.ids} AS i CROSS JOIN edge e
+            JOIN evidence v ON v.child = e.child AND v.parent = e.parent WHERE e.{of} = i.id
+            ORDER BY e.child, e.parent, v.relation, v.evidence""",
+        (connection.pack(ids),),
+    )
+    involved = {own for row in rows for own in row[:2]}
+    known = {one.id: one for one in organisms(connection, sorted(involved))}
+    evidence: defaultdict[tuple[Any, ...], list[Parent]] = defaultdict(list)
+    for child, parent, relation, weight, needed, v_relation, v_weight, how, confidence in rows:
+        evidence[child, parent, relation, weight, needed].append(
+            Parent(known[parent].ref, v_relation, v_weight, how, confidence, bool(needed))
+        )
+    return [
+        Link(known[child], known[parent], relation, weight, bool(needed), tuple(how))
+        for (child, parent, relation, weight, needed), how in evidence.items()
+    ]
+
+
+def aliases(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for own, one in connection.rows(
+        f"""SELECT DISTINCT a.organism, a.alias FROM {connection.ids} AS i
+            JOIN alias a ON a.organism = i.id ORDER BY a.organism, a.alias""",
+        (connection.pack(ids),),
+    ):
+        found[own].append(one)
+    return {own: tuple(known) for own, known in found.items()}
+
+
+# Whatever something that is not culled needs at run time, through any chain.
+LOAD_BEARING = """
+WITH RECURSIVE borne(id) AS (
+  SELECT e.parent FROM edge e JOIN organism o ON o.id = e.child
+  WHERE e.needed = 1 AND o.status <> 'culled' {scope}
+  UNION
+  SELECT e.parent FROM borne CROSS JOIN edge e WHERE e.child = borne.id AND e.needed = 1
+)
+SELECT id FROM borne"""
+
+
+def load_bearing(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Those of a few organisms that something not culled needs at run time."""
+    return {
+        row[0]
+        for row in connection.rows(
+            f"""WITH RECURSIVE below(top, id, needed) AS (
+                  SELECT i.id, i.id, 1 FROM {connection.ids} AS i
+                  UNION
+                  SELECT below.top, e.child, 1 FROM below CROSS JOIN edge e
+                  WHERE e.parent = below.id AND e.needed = below.needed)
+                SELECT DISTINCT b.top FROM below b WHERE b.id <> b.top AND
+                  (SELECT o.status FROM organism o WHERE o.id = b.id) <> 'culled'""",
+            (connection.pack(ids),),
+        )
+    }
+
+
+def history(connection: Connection, own: int) -> list[Event]:
+    """What happened to an organism, and to those that were found to be the same, oldest first."""
+    rows = connection.rows(
+        """SELECT e.id, e.organism, e.kind, e.at, a."user", a.host, a.pid, a.command, e.body
+           FROM event e JOIN actor a ON a.id = e.actor
+           WHERE e.organism = ? OR e.organism IN (SELECT id FROM organism WHERE same_as = ?)
+           ORDER BY e.at, e.id""",
+        (own, own),
+    )
+    return [event_of(row) for row in rows]
+
+
+def event_of(row: Sequence[Any]) -> Event:
+    own, organism, kind, at, user, host, pid, command, body = row
+    when = moment(at)
+    assert when is not None
+    return Event(own, organism, kind, when, user, host, pid, command, json.loads(body))
+
+
+def record(connection: Connection, own: int) -> Record:
+    """Everything known of one organism."""
+    (known,) = organisms(connection, [own])
+    names = connection.rows(
+        "SELECT name, version FROM name WHERE organism = ? ORDER BY rank", (own,)
+    )
+    places = connection.rows(
+        "SELECT id, uri, host, gone_at FROM place WHERE organism = ? ORDER BY id", (own,)
+    )
+    files = connection.rows(
+        """SELECT f.path, f.bytes, f.sha256, f.genome FROM place p JOIN file f ON f.place = p.id
+           WHERE p.organism = ? AND p.id = (SELECT q.id FROM place q JOIN file g ON g.place = q.id
+             WHERE q.organism = ? ORDER BY q.gone_at IS NOT NULL, q.id DESC LIMIT 1)
+           ORDER BY f.genome DESC, f.path""",
+        (own, own),
+    )
+    tags = connection.rows("SELECT key, value FROM tag WHERE organism = ? ORDER BY key", (own,))
+    return Record(
+        organism=known,
+        names=tuple(names),
+        places=tuple(Place(uri, host, moment(gone)) for _, uri, host, gone in places),
+        files=tuple(File(path, size, bytes(sha).hex(), bool(genome))
+                    for path, size, sha, genome in files),
+        parents=tuple(links(connection, [own])),
+        children=connection.value("SELECT count(*) FROM edge WHERE parent = ?", (own,)),
+        scores=tuple(scores(connection, [own], every=True).get(own, ())),
+        power=tuple(power(connection, [own]).get(own, ())),
+        tags=dict(tags),
+        aliases=aliases(connection, [own]).get(own, ()),
+        load_bearing=bool(load_bearing(connection, [own])),
+        events=tuple(history(connection, own)),
+    )  # fmt: skip

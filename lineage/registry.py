@@ -1,0 +1,691 @@
+"""The desk: the Registry that users hold. One thin method for each question or act; the rooms below
+do the work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from lineage import (
+    best,
+    clades,
+    costs,
+    database,
+    impact,
+    ledger,
+    pedigree,
+    regression,
+    snapshots,
+    store,
+    whereabouts,
+)
+from lineage.best import Ranking
+from lineage.clades import Clade
+from lineage.database import Connection
+from lineage.errors import InvalidValue, LineageError
+from lineage.impact import Impact
+from lineage.organism import (
+    STATUSES,
+    Event,
+    Link,
+    Niche,
+    Organism,
+    Parent,
+    PowerCost,
+    Record,
+    Score,
+    one_of,
+    utc,
+)
+from lineage.references import resolve
+from lineage.registration import Registered, Registration, register, registration
+from lineage.regression import Bisection, Evaluate
+from lineage.selection import plan as selection
+from lineage.selection.plan import Explanation, Plan
+from lineage.store import Store
+from lineage.trees.family import Family
+from lineage.trees.gather import gather
+from lineage.whereabouts import Whereabouts
+
+if TYPE_CHECKING:
+    from lineage.backup import Backup
+    from lineage.doctor import Checkup
+    from lineage.doctor import Progress as CheckupProgress
+    from lineage.genome import Genome
+
+MANY = 100_000
+"""So many new organisms at once are worth a new interval snapshot, which takes seconds."""
+
+
+def open(
+    db: str | os.PathLike[str] | None = None,
+    *,
+    create: bool = True,
+    durable: bool = True,
+    allow_network_fs: bool = False,
+    command: str | None = None,
+) -> Registry:
+    """Open a registry: `db` is a path or a URL; by default LINEAGE_DB, else `.lineage/registry.db`
+    in this folder or above, else the user's data directory. Where there is none it is made, unless
+    `create` is false.
+
+    `durable=False` lets the last writes before a power loss be lost, for speed; never a kill.
+    `command` is what the history names as the doer. Raises RegistryUnavailable, and SchemaMismatch
+    for a registry of an older or newer lineage."""
+    found = database.connect(
+        db, create=create, durable=durable, allow_network_fs=allow_network_fs
+    )
+    return Registry(found, command)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What `register_many` did: organisms that are new, that gained something, that were known in
+    full; and what was set aside, as (index of the entry, reason)."""
+
+    created: int
+    updated: int
+    unchanged: int
+    set_aside: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a list tells of an organism: the links to its parents, the scores that count, and what
+    serving it costs with what it needs to run, one a unit."""
+
+    organism: Organism
+    parents: tuple[Link, ...]
+    scores: tuple[Score, ...]
+    serving: tuple[PowerCost, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NicheDifference:
+    """What two organisms scored in one niche; None where one was not scored."""
+
+    niche: Niche
+    a: Score | None
+    b: Score | None
+
+    @property
+    def delta(self) -> float | None:
+        """b - a, in units of the metric."""
+        return None if self.a is None or self.b is None else self.b.value - self.a.value
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two organisms since their most recent common ancestors: the links from one of these (`since`)
+    down each branch, niche by niche what they scored, and what they are and cost."""
+
+    a: Organism
+    b: Organism
+    common: tuple[Organism, ...]
+    since: Organism | None
+    branch_a: tuple[Link, ...]
+    branch_b: tuple[Link, ...]
+    niches: tuple[NicheDifference, ...]
+    serving: tuple[tuple[PowerCost, ...], tuple[PowerCost, ...]]
+    training: tuple[PowerCost | None, PowerCost | None]
+
+
+class Registry:
+    """A registry of organisms. A context manager; threads may share it, and a forked child gets a
+    connection of its own. References are what DESIGN calls references: a name, `name@v2`,
+    `name@alias`, a digest prefix, `hf:org/name@revision`, a path, or an Organism."""
+
+    def __init__(self, found: database.Database, command: str | None = None) -> None:
+        self.database = found
+        self.store = Store(found, command)
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+    def __repr__(self) -> str:
+        return f"<lineage.Registry {self.database.address}>"
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self.database.read() as connection:
+            yield connection
+
+    # record
+
+    def register(
+        self,
+        path: str | os.PathLike[str] | Genome | None = None,
+        *,
+        name: str | None = None,
+        digest: str | None = None,
+        parents: Any = None,
+        relation: str | None = None,
+        fitness: Any = None,
+        power: PowerCost | Iterable[PowerCost] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        aliases: str | Iterable[str] | None = None,
+        place: Any = None,
+        kind: str = "genomic",
+        progress: Any = None,
+        **facts: Any,
+    ) -> Organism:
+        """Register a checkpoint, once it is saved; what returns is durable.
+
+        `path` is a file or a folder: it is hashed, never loaded; or the Genome that
+        `lineage.genome.read` found there. Without one, the organism is known by `digest`, `place`
+        (`hf:org/name@revision`, a URI) or `name`. A name that other weights bear already gets a
+        further version. The same weights are the same organism: what is new is added to it, and
+        nothing is overwritten.
+
+        `parents`: a reference, a Parent, or several; what nobody has registered yet becomes a
+        ghost. `relation`: of all parents that do not say their own. `fitness`: {"task/metric":
+        value}, or Scores. `power`: one PowerCost or several. Facts: parameters, bytes,
+        architecture, precision, licence, created, run, step.
+
+        Raises InvalidValue, GenomeError, Ambiguous, CycleError or RegistryUnavailable; nothing is
+        written then."""
+        values = dict(
+            name=name, digest=digest, parents=parents, relation=relation, fitness=fitness,
+            power=power, tags=tags, aliases=aliases, place=place, kind=kind, **facts,
+        )  # fmt: skip
+        new = registration(**(values if path is None else _read_genome(path, values, progress)))
+        with self.store.act() as act:
+            (done,) = register(act, [new])
+            assert done is not None
+            if done.refused:
+                raise act.cycle(done.refused[0])
+            return ledger.organisms(act.connection, [done.id])[0]
+
+    def register_many(
+        self, organisms: Iterable[Mapping[str, Any] | Registration], batch: int = 5000
+    ) -> Outcome:
+        """Register many, from any iterable of the keyword arguments of `register` (`path` too) as
+        mappings; `batch` of them in one transaction. An entry that cannot be registered, or a link
+        that would close a cycle, is set aside, and the rest goes in."""
+        entries = enumerate(organisms)
+        totals = {"created": 0, "updated": 0, "unchanged": 0}
+        set_aside: list[tuple[int, str]] = []
+        while chunk := list(islice(entries, batch)):
+            for index, done, reason in self._register_chunk(chunk):
+                if reason:
+                    set_aside.append((index, reason))
+                if done is not None:
+                    kind = "created" if done.created else "updated" if done.changed else "unchanged"
+                    totals[kind] += 1
+        if totals["created"] >= MANY:
+            self.refresh_snapshot()
+        return Outcome(**totals, set_aside=tuple(set_aside))
+
+    def _register_chunk(
+        self, chunk: Sequence[tuple[int, Mapping[str, Any] | Registration]]
+    ) -> Iterator[tuple[int, Registered | None, str]]:
+        """Register a chunk in one transaction: for each entry its index, what became of it, and
+        why something was set aside."""
+        ready: list[tuple[int, Registration]] = []
+        failed: list[tuple[int, str]] = []
+        for index, entry in chunk:
+            try:
+                ready.append((index, _registration_of(entry)))
+            except (LineageError, TypeError) as error:
+                failed.append((index, str(error)))
+        with self.store.act() as act:
+            errors: dict[int, LineageError] = {}
+            done = register(act, [new for _, new in ready], errors.__setitem__)
+            reasons = [
+                " ".join(str(act.cycle(one)) for one in registered.refused) if registered else ""
+                for registered in done
+            ]
+        yield from ((index, None, reason) for index, reason in failed)
+        for position, (index, _) in enumerate(ready):
+            reason = str(errors[position]) if position in errors else reasons[position]
+            yield index, done[position], reason
+
+    def link(
+        self,
+        child: Any,
+        parent: Any,
+        relation: str | None = None,
+        *,
+        weight: float | None = None,
+        evidence: str = "declared",
+        confidence: float | None = None,
+        needed: bool | None = None,
+    ) -> Organism:
+        """Add a parent to an organism, or a further evidence for one; the child. A link that would
+        close a cycle is a CycleError that holds the path."""
+        how = parent if isinstance(parent, Parent) else Parent(
+            parent, relation, weight, evidence, confidence, needed
+        )  # fmt: skip
+        return self._organism(store.link(self.store, child, how, relation))
+
+    def unlink(self, child: Any, parent: Any) -> Organism:
+        """Take a parent away; the history keeps what was known of the link."""
+        return self._organism(store.unlink(self.store, child, parent))
+
+    def score(
+        self,
+        ref: Any,
+        niche: str | Niche,
+        value: float,
+        *,
+        stderr: float | None = None,
+        n: int | None = None,
+        direction: str | None = None,
+        split: str = "",
+        at: datetime | None = None,
+    ) -> Organism:
+        """Add a score. The latest in a niche counts; all are kept."""
+        new = Score(niche, value, stderr, n, direction, split, at)
+        return self._organism(store.score(self.store, ref, new))
+
+    def meter(self, ref: Any, power: PowerCost) -> Organism:
+        """Add a power cost: an interval (`per="total"`, counted once by its UUID), or a rate, of
+        which the latest counts."""
+        return self._organism(store.meter(self.store, ref, power))
+
+    def alias(self, ref: Any, alias: str) -> Organism:
+        """Let `name@alias` mean this organism; the alias moves from who had it."""
+        return self._organism(store.alias(self.store, ref, alias))
+
+    def tag(self, ref: Any, tags: Mapping[str, Any] | None = None, **more: Any) -> Organism:
+        """Set tags; a value of None takes a tag away."""
+        return self._organism(store.tag(self.store, ref, {**(tags or {}), **more}))
+
+    def protect(self, ref: Any, reason: str = "") -> Organism:
+        """Never propose this organism for selection."""
+        return self._organism(store.protect(self.store, ref, True, reason))
+
+    def unprotect(self, ref: Any, reason: str = "") -> Organism:
+        return self._organism(store.protect(self.store, ref, False, reason))
+
+    # read
+
+    def _organism(self, own: int) -> Organism:
+        with self._read() as connection:
+            return ledger.organisms(connection, [own])[0]
+
+    def get(self, ref: Any) -> Organism:
+        """The organism that a reference fits. Raises NotFound, with the nearest names, or
+        Ambiguous, with the candidates."""
+        with self._read() as connection:
+            return ledger.organisms(connection, [resolve(connection, ref)])[0]
+
+    def record(self, ref: Any) -> Record:
+        """Everything known of one organism."""
+        with self._read() as connection:
+            return ledger.record(connection, resolve(connection, ref))
+
+    def history(self, ref: Any) -> list[Event]:
+        """What happened to an organism, oldest first."""
+        with self._read() as connection:
+            return ledger.history(connection, resolve(connection, ref))
+
+    def find(
+        self,
+        name: str | None = None,
+        *,
+        tag: str | tuple[str, str] | None = None,
+        niche: str | Niche | None = None,
+        relation: str | None = None,
+        status: str | None = None,
+        since: Any = None,
+        until: Any = None,
+        ghosts: bool = False,
+        sort: str = "registered",
+        limit: int | None = None,
+    ) -> list[Organism]:
+        """The organisms that meet all conditions: `name` (* and ? fit anything), a tag or (tag,
+        value), scored in `niche`, with a parent by `relation`, of a vital status, registered in
+        [`since`, `until`). Newest first, or by `sort`: registered, created, name, fitness (the best
+        in `niche` first), power (the cheapest to serve first), generation or bytes."""
+        with self._read() as connection:
+            ids = ledger.find(
+                connection, sort=sort, limit=limit,
+                **_wanted(name, tag, niche, relation, status, since, until, ghosts),
+            )  # fmt: skip
+            return ledger.organisms(connection, ids)
+
+    def count(
+        self,
+        name: str | None = None,
+        *,
+        tag: str | tuple[str, str] | None = None,
+        niche: str | Niche | None = None,
+        relation: str | None = None,
+        status: str | None = None,
+        since: Any = None,
+        until: Any = None,
+        ghosts: bool = False,
+    ) -> int:
+        """How many organisms meet all conditions, which are those of `find`."""
+        with self._read() as connection:
+            return ledger.count(
+                connection, **_wanted(name, tag, niche, relation, status, since, until, ghosts)
+            )
+
+    def summaries(self, organisms: Iterable[Organism]) -> list[Summary]:
+        """What a list tells of each of these organisms, in their order. Four statements."""
+        organisms = list(organisms)
+        ids = [one.id for one in organisms]
+        with self._read() as connection:
+            parents: dict[int, list[Link]] = {}
+            for link in ledger.links(connection, ids):
+                parents.setdefault(link.child.id, []).append(link)
+            scores, serving = ledger.scores(connection, ids), costs.serving(connection, ids)
+        return [
+            Summary(
+                one,
+                tuple(parents.get(one.id, ())),
+                tuple(scores.get(one.id, ())),
+                tuple(serving.get(one.id, ())),
+            )
+            for one in organisms
+        ]
+
+    # ask
+
+    def ancestors(
+        self,
+        ref: Any,
+        *,
+        relation: str | None = None,
+        depth: int | None = None,
+        status: str | None = None,
+    ) -> list[Organism]:
+        """All organisms that this one descends from, each once: along links of `relation` only, at
+        most `depth` links away, of a vital status. The latest generation first."""
+        with self._read() as connection:
+            found = pedigree.ancestors(connection, resolve(connection, ref), relation, depth)
+            return _of_status(ledger.organisms(connection, found), status, -1)
+
+    def descendants(
+        self,
+        ref: Any,
+        *,
+        relation: str | None = None,
+        depth: int | None = None,
+        status: str | None = None,
+    ) -> list[Organism]:
+        """All organisms that descend from this one, each once; the earliest generation first."""
+        with self._read() as connection:
+            found = pedigree.descendants(connection, resolve(connection, ref), relation, depth)
+            return _of_status(ledger.organisms(connection, found), status, 1)
+
+    def parents(self, ref: Any) -> list[Link]:
+        """The links to the parents of an organism, with all evidence."""
+        with self._read() as connection:
+            return ledger.links(connection, [resolve(connection, ref)])
+
+    def children(self, ref: Any) -> list[Link]:
+        """The links to the children of an organism."""
+        with self._read() as connection:
+            return ledger.links(connection, [resolve(connection, ref)], "parent")
+
+    def is_ancestor(self, ancestor: Any, ref: Any) -> bool:
+        """Whether an organism descends from another. Nobody descends from itself."""
+        with self._read() as connection:
+            return pedigree.is_ancestor(
+                connection, resolve(connection, ancestor), resolve(connection, ref)
+            )
+
+    def generation(self, ref: Any) -> int:
+        """The longest distance from a founder, in links."""
+        return self.get(ref).generation
+
+    def mrca(self, a: Any, b: Any) -> list[Organism]:
+        """The most recent common ancestors: all common ancestors that are not ancestors of another
+        one. Each organism counts as its own ancestor."""
+        with self._read() as connection:
+            found = pedigree.mrca(connection, resolve(connection, a), resolve(connection, b))
+            return ledger.organisms(connection, found)
+
+    def path(self, a: Any, b: Any) -> list[Link]:
+        """The shortest chain of links from `a` to `b`, through a common ancestor if need be, in
+        walking order; empty when they are one or not related."""
+        with self._read() as connection:
+            up, down = _path(connection, resolve(connection, a), resolve(connection, b))
+            return up + down
+
+    def clade(self, ref: Any) -> Clade:
+        """What an organism and all its descendants amount to: how many, how many living, the best
+        in every niche, the joules of training."""
+        with self._read() as connection:
+            return clades.aggregate(connection, resolve(connection, ref))
+
+    def refresh_snapshot(self) -> bool:
+        """Build the interval snapshot anew, which answers `clade` for large clades; whether it was,
+        or another build began meanwhile. Linear in the registry; writers go on."""
+        return snapshots.build(self.database)
+
+    def diff(self, a: Any, b: Any) -> Difference:
+        """What happened since the most recent common ancestor, on each branch."""
+        with self._read() as connection:
+            return _difference(connection, resolve(connection, a), resolve(connection, b))
+
+    def family(
+        self, ref: Any = None, *, niche: str | Niche | None = None, limit: int | None = 1000
+    ) -> Family:
+        """An organism with its descendants, or the whole forest, as the trees draw it: at most
+        `limit` organisms, the nearest first, the rest counted where they branch off."""
+        with self._read() as connection:
+            root = None if ref is None else resolve(connection, ref)
+            return gather(connection, root, as_niche(niche), limit)
+
+    def best(
+        self,
+        niche: str | Niche,
+        *,
+        per: str | None = None,
+        clade: Any = None,
+        limit: int | None = 10,
+    ) -> Ranking:
+        """Who is best in a niche among the living; with `per` (joule, dollar, byte, parameter) who
+        is best for what it costs, see `lineage.best.Ranking`. Only of an organism and its
+        descendants where `clade` names one."""
+        with self._read() as connection:
+            root = None if clade is None else resolve(connection, clade)
+            return best.best(connection, _niche(niche), per, root, limit)
+
+    def bisect(
+        self, a: Any, b: Any, niche: str | Niche, *, evaluate: Evaluate | None = None
+    ) -> Bisection:
+        """Where the score changed most on the way from `a` down to its descendant `b`, or whom to
+        evaluate next to find out. With `evaluate` the search goes on until it is found: it is
+        called with an organism and how many evaluations are still to be expected, and gives a
+        score, or (score, standard error), each of which is recorded; or None."""
+        if evaluate is not None:
+            return regression.search(self.store, a, b, _niche(niche), evaluate)
+        with self._read() as connection:
+            ids = regression.chain(connection, resolve(connection, a), resolve(connection, b))
+            found = regression.bisect(connection, ids, _niche(niche))
+            if not any(found.scores):
+                ledger.niche_id(connection, found.niche)  # says which niches there are
+            return found
+
+    def impact(self, ref: Any, *, limit: int | None = 20) -> Impact:
+        """What it would mean if an organism went: what breaks, what is affected, what would be
+        freed. At most `limit` of those that break are spelled out."""
+        with self._read() as connection:
+            return impact.impact(connection, resolve(connection, ref), limit)
+
+    def where(self, ref: Any, *, hash: bool = False) -> str:
+        """A path that exists now and holds the files of an organism with their recorded sizes; with
+        `hash`, the very weights. NotFound says what is wrong with each place."""
+        return self.whereabouts(ref, hash=hash).found
+
+    def whereabouts(self, ref: Any, *, hash: bool = False, progress: Any = None) -> Whereabouts:
+        """All places of an organism, as they are found now. With `hash` its genome is read again,
+        and `progress` told how many more bytes were."""
+        with self._read() as connection:
+            known = whereabouts.recorded(connection, resolve(connection, ref))
+        return whereabouts.look(known, hash=hash, progress=progress)
+
+    # keep
+
+    def doctor(
+        self, *, files: bool = False, deep: bool = False, progress: CheckupProgress | None = None
+    ) -> Checkup:
+        """Look whether the registry is sound: the file, the schema, and all that it says against
+        each other. `files` looks at the files of the places on this host too, and `deep` reads
+        every byte of them. Nothing is changed."""
+        from lineage import doctor
+
+        return doctor.examine(self.database, files=files, deep=deep, progress=progress)
+
+    def repair(self, found: Checkup) -> dict[str, int]:
+        """Rebuild what is derived, where a checkup found it wrong, in one transaction that leaves
+        an event. Nothing that was recorded is touched. By check, how many were mended."""
+        from lineage import doctor
+
+        return doctor.repair(self.store, found)
+
+    def backup(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Backup:
+        """Copy the registry to a file, verified, while others write. A file that is there is
+        replaced with `force` only. `lineage.backup.restore` brings it back."""
+        from lineage.backup import backup
+
+        return backup(self.database, file, force=force, progress=progress)
+
+    # select
+
+    def select(self, *, apply: bool = False, details: int | None = None) -> Plan:
+        """What no longer justifies its power bill: every organism that is dominated in each niche
+        where it has a score, unless it is protected, holds the alias `production`, or something
+        needs it to run. A dry run, unless `apply` marks them. `details` limits how many organisms
+        the plan spells out. See `lineage.selection.front` for the rule."""
+        if not apply:
+            with self._read() as connection:
+                return selection.plan(connection, details)[0]
+        with self.store.act() as act:
+            plan, proposed, front = selection.plan(act.connection, details)
+            return replace(plan, marked=selection.mark(act, proposed, front))
+
+    def explain(self, ref: Any) -> Explanation:
+        """Why an organism lives, or what speaks against it: niche by niche, with the numbers."""
+        with self._read() as connection:
+            return selection.explain(connection, resolve(connection, ref))
+
+    def revive(self, ref: Any, reason: str = "") -> Organism:
+        """Take a mark back."""
+        return self._organism(store.revive(self.store, ref, reason))
+
+
+def _niche(niche: str | Niche) -> Niche:
+    return Niche.parse(niche) if isinstance(niche, str) else niche
+
+
+def as_niche(niche: str | Niche | None) -> Niche | None:
+    return None if niche is None else _niche(niche)
+
+
+def _wanted(
+    name: str | None, tag: str | tuple[str, str] | None, niche: str | Niche | None,
+    relation: str | None, status: str | None, since: Any, until: Any, ghosts: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """The conditions of `find` and `count`, as the ledger takes them."""
+    return {
+        "name": name, "tag": tag, "niche": as_niche(niche), "relation": relation,
+        "status": status, "since": None if since is None else utc(since, "since"),
+        "until": None if until is None else utc(until, "until"), "ghosts": ghosts,
+    }  # fmt: skip
+
+
+def _of_status(found: list[Organism], status: str | None, order: int) -> list[Organism]:
+    if status is not None:
+        one_of(status, STATUSES, "status")
+        found = [one for one in found if one.status == status]
+    return sorted(found, key=lambda one: (order * one.generation, one.id))
+
+
+def _read_genome(
+    path: str | os.PathLike[str] | Genome, values: dict[str, Any], progress: Any
+) -> dict[str, Any]:
+    """The values of a registration, with what the files at `path` tell where they are silent."""
+    from lineage import genome
+
+    read = path if isinstance(path, genome.Genome) else genome.read(path, progress=progress)
+    if values["digest"] is not None and values["digest"] != read.digest:
+        raise InvalidValue(
+            f"{read.path} has the digest {read.digest}, not {values['digest']}. Leave digest out "
+            "to register what is there."
+        )
+    place = values["place"]
+    more = list(place) if isinstance(place, (list, tuple)) else [place] if place else []
+    known = {
+        "name": genome.default_name(read.path),
+        "parameters": read.parameters,
+        "bytes": read.bytes,
+        "precision": read.precision,
+        "architecture": read.architecture,
+    }
+    silent = {key: value for key, value in known.items() if values.get(key) is None}
+    return values | silent | {
+        "digest": read.digest,
+        "files": read.files,
+        "place": [read.path, *more],
+    }
+
+
+def _registration_of(entry: Mapping[str, Any] | Registration) -> Registration:
+    if isinstance(entry, Registration):
+        return entry
+    values = dict(entry)
+    path = values.pop("path", None)
+    if path is not None:
+        blank = dict.fromkeys(("name", "digest", "place"))
+        values = _read_genome(path, blank | values, None)
+    return registration(**values)
+
+
+def _path(connection: Connection, a: int, b: int) -> tuple[list[Link], list[Link]]:
+    """The shortest chain of links from `a` to `b`: up, and down."""
+    up, down = pedigree.path(connection, a, b)
+    known = {
+        (link.child.id, link.parent.id): link
+        for link in ledger.links(connection, sorted({child for child, _ in up + down}))
+    }
+    return [known[pair] for pair in up], [known[pair] for pair in down]
+
+
+def _difference(connection: Connection, a: int, b: int) -> Difference:
+    up, down = _path(connection, a, b)
+    common = ledger.organisms(connection, pedigree.mrca(connection, a, b))
+    one, other = ledger.organisms(connection, [a, b])
+    ends = [up[-1].parent] if up else [down[0].parent] if down else common
+    scores = ledger.scores(connection, list({a, b}))
+    by_niche = [{s.niche: s for s in scores.get(own, ())} for own in (a, b)]
+    serving = costs.serving(connection, [a, b])
+    training = ledger.training(connection, list({a, b}))
+    return Difference(
+        a=one,
+        b=other,
+        common=tuple(common),
+        since=ends[0] if ends else None,
+        branch_a=tuple(reversed(up)),
+        branch_b=tuple(down),
+        niches=tuple(
+            NicheDifference(niche, by_niche[0].get(niche), by_niche[1].get(niche))
+            for niche in dict.fromkeys([*by_niche[0], *by_niche[1]])
+            if isinstance(niche, Niche)
+        ),
+        serving=(tuple(serving.get(a, ())), tuple(serving.get(b, ()))),
+        training=(training.get(a), training.get(b)),
+    )

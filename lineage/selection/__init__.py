@@ -1,0 +1,1 @@
+"""Selection: which organisms no longer justify their power bill, and why."""

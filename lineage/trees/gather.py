@@ -1,0 +1,172 @@
+"""Gathering a Family from the registry: an organism and its descendants, or the forest; the nearest
+so many, with the rest counted where they branch off. A fixed number of statements."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from lineage import costs, ledger
+from lineage.database import Connection
+from lineage.organism import Niche, PowerCost
+from lineage.selection import front as fronts
+from lineage.trees.family import Branch, Family, Member
+
+MOST_SCORES = 200_000
+"""With more scores than this in the registry, a picture does not work out who is on the fronts."""
+
+# Breadth first: both databases work a recursive query level by level, and stop at the limit.
+NEAREST = """
+WITH RECURSIVE down(id) AS (
+  {seed}
+  UNION
+  SELECT e.child FROM down CROSS JOIN edge e WHERE e.parent = down.id
+)
+SELECT id FROM down {limit}"""
+
+FOUNDERS = """SELECT o.id FROM organism o WHERE o.generation = 0 AND o.same_as IS NULL"""
+# Founders with children first: a forest of loners says little.
+FOREST = f"""SELECT id FROM ({FOUNDERS} ORDER BY
+  CASE WHEN EXISTS (SELECT 1 FROM edge e WHERE e.parent = o.id) THEN 0 ELSE 1 END, o.id {{limit}})
+  AS founders"""
+
+
+def gather(
+    connection: Connection,
+    root: int | None = None,
+    niche: Niche | None = None,
+    limit: int | None = None,
+) -> Family:
+    """The family of `root`, or of all founders: at most `limit` organisms, nearest first. `niche`
+    is the one to show; it must have been scored."""
+    if niche is not None:
+        ledger.niche_id(connection, niche)
+    cut = "" if limit is None else f"LIMIT {int(limit)}"
+    seed = "SELECT CAST(? AS bigint)" if root is not None else FOREST.format(limit=cut)
+    params = () if root is None else (root,)
+    drawn = [row[0] for row in connection.execute(NEAREST.format(seed=seed, limit=cut), params)]
+    folded, hidden = _folded(connection, root, set(drawn)) if len(drawn) == limit else ({}, 0)
+    return Family(
+        members=_members(connection, sorted(drawn)),
+        branches=tuple(_branches(connection, drawn)),
+        root=root,
+        niche=niche,
+        folded=folded,
+        hidden=hidden,
+    )
+
+
+def _branches(connection: Connection, drawn: Sequence[int]) -> Iterable[Branch]:
+    there = set(drawn)
+    for child, parent, relation, weight in connection.rows(
+        f"""SELECT e.child, e.parent, e.relation, e.weight FROM {connection.ids} AS i
+            CROSS JOIN edge e WHERE e.child = i.id ORDER BY e.child, e.parent""",
+        (connection.pack(drawn),),
+    ):
+        if parent in there:
+            yield Branch(child, parent, relation, weight)
+
+
+def _folded(
+    connection: Connection, root: int | None, drawn: set[int]
+) -> tuple[dict[int, int], int]:
+    """How many organisms are left out, each counted once, at the drawn one that leads to it first;
+    and how many in all."""
+    everyone = (
+        NEAREST.format(seed="SELECT CAST(? AS bigint)", limit="")
+        if root is not None
+        else "SELECT id FROM organism WHERE same_as IS NULL"
+    )
+    links = connection.rows(
+        f"""SELECT e.parent, e.child FROM edge e
+            WHERE e.child IN ({everyone}) ORDER BY e.child, e.parent""",
+        () if root is None else (root,),
+    )
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for parent, child in links:
+        children[parent].append(child)
+    led_by = {own: own for own in drawn}
+    queue = sorted(drawn)
+    folded: dict[int, int] = {}
+    for own in queue:  # grows while it is read
+        for child in children.get(own, ()):
+            if child not in led_by:
+                led_by[child] = led_by[own]
+                folded[led_by[own]] = folded.get(led_by[own], 0) + 1
+                queue.append(child)
+    if root is not None:
+        return folded, len(led_by) - len(drawn)
+    count = connection.value("SELECT count(*) FROM organism WHERE same_as IS NULL")
+    return folded, count - len(drawn)
+
+
+def _members(connection: Connection, ids: Sequence[int]) -> dict[int, Member]:
+    scores = ledger.scores(connection, ids)
+    serving = costs.serving(connection, list(ids))
+    training = ledger.training(connection, ids)
+    borne = ledger.load_bearing(connection, ids)
+    aliases = ledger.aliases(connection, ids)
+    reasons = _reasons(connection, ids)
+    on_front = _on_front(connection)
+    return {
+        one.id: Member(
+            organism=one,
+            scores=tuple(scores.get(one.id, ())),
+            serving=_first(serving.get(one.id, ())),
+            training=training.get(one.id),
+            load_bearing=one.id in borne,
+            aliases=aliases.get(one.id, ()),
+            reason=reasons.get(one.id) if one.status == "selected_against" else None,
+            front=on_front.get(one.id, ()),
+        )
+        for one in ledger.organisms(connection, ids)
+    }
+
+
+def _first(known: Sequence[PowerCost]) -> PowerCost | None:
+    """The serving cost that a picture shows: of the first unit in the order of costs.RATES."""
+    by_unit = {cost.per: cost for cost in known}
+    return next((by_unit[per] for per in costs.RATES if per in by_unit), None)
+
+
+def _on_front(connection: Connection) -> dict[int, tuple[str, ...]]:
+    """The niches on whose front each organism lies."""
+    many = connection.value(
+        f"SELECT count(*) FROM (SELECT 1 FROM fitness LIMIT {MOST_SCORES + 1}) AS counted"
+    )
+    if many > MOST_SCORES:
+        return {}
+    front, _ = fronts.sweep(connection)
+    names = {
+        own: str(Niche(task, metric, split))
+        for own, task, metric, split in connection.rows("SELECT id, task, metric, split FROM niche")
+    }
+    found: defaultdict[int, dict[str, None]] = defaultdict(dict)
+    for (niche, _), rows in sorted(front.rows.items()):
+        for one in rows:
+            found[one.organism][names[niche]] = None
+    return {own: tuple(niches) for own, niches in found.items()}
+
+
+def _reasons(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Why each organism was last selected against, in one sentence."""
+    rows = connection.rows(
+        f"""SELECT e.organism, e.body FROM {connection.ids} AS i JOIN event e ON e.organism = i.id
+            WHERE e.kind = 'selected_against' ORDER BY e.id""",
+        (connection.pack(ids),),
+    )
+    return {own: _sentence(json.loads(body)) for own, body in rows}
+
+
+def _sentence(body: dict[str, object]) -> str:
+    reasons = body.get("reasons")
+    if not isinstance(reasons, list) or not reasons:
+        return "Selected against."
+    parts = [
+        f"in {one['niche']} by {str(one['by']).removesuffix('@v1')} "
+        f"({one['by_value']:.4g} against {one['value']:.4g})"
+        for one in reasons
+        if isinstance(one, dict) and "by" in one
+    ]
+    return f"Beaten {', '.join(parts)}, at no more power." if parts else "Selected against."

@@ -1,0 +1,396 @@
+"""The family as lines of text, for a terminal or a pipe: guides, name, relation, score, power, and
+words for everything that colour says too. Long chains and many leaves alike fold into one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rich.style import Style
+
+from lineage.organism import Niche, Organism
+from lineage.shown import fit, shown
+from lineage.shown import width as cells_of
+from lineage.trees import words
+from lineage.trees.family import Branch, Family, Member
+from lineage.trees.layout import Layout, arrange
+
+CHAIN, LEAVES = 3, 5
+"""So many like steps of a chain, or like leaves of one parent, fold into one line."""
+NARROWEST = 40  # cells; what is narrower is wrapped by the terminal
+GAP = 2  # cells between columns
+NAME_LEAST, NAME_MOST = 14, 44  # cells for guides and name
+NOTES = 18  # cells for `✕ selected against`, the longest of the common notes
+KEPT = 24  # levels of guides that a line remembers; outer ones are elided anyway
+
+QUIET, STRONG, STRUCK = Style(dim=True), Style(bold=True), Style(dim=True, strike=True)
+PLAIN, GHOSTLY = Style(), Style(dim=True, italic=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line before it is measured. `ids` are the organisms it speaks for, several where they
+    are folded; `later` says, from the outermost guide that is kept inwards, whether siblings still
+    follow; `depth` counts all guides; `step` marks the only child of a chain, drawn below its
+    parent without indentation; `more` counts organisms below `ids` that are not in the family."""
+
+    ids: tuple[int, ...]
+    later: tuple[bool, ...] = ()
+    depth: int = 0
+    step: bool = False
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What a line shows: columns, and `hang`, the guide of a further line below it. `tail` goes on
+    from `origin` (`merge` `of A 70 %, B 30 %`)."""
+
+    guide: str
+    hang: str
+    name: str
+    style: Style
+    aliases: str = ""
+    origin: str = ""
+    tail: str = ""
+    score: str = ""
+    strong: bool = False
+    power: str = ""
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The family with what all its lines share."""
+
+    family: Family
+    layout: Layout
+    niche: Niche | None
+    links: Mapping[int, Sequence[Branch]]
+    fitness: words.Figures
+    joules: Mapping[str, words.Joules]
+
+
+def render(family: Family, *, width: int, color: bool, all: bool = False) -> str:
+    """The family as lines no wider than `width` cells (at least 40), ending in one that says the
+    niche, the direction and the counts. `color` adds terminal styles; `all` folds nothing.
+
+    What does not fit a line is continued below its relation; a name too long is cut with `…`."""
+    if not family.members:
+        return "There is no organism to draw.\n"
+    width = max(NARROWEST, width)
+    sheet = _sheet(family)
+    lines = list(_outline(sheet, everything=all))
+    strokes = _strokes(lines, width)
+    table = [_cells(sheet, line, *_guides(sheet, line, strokes)) for line in lines]
+    table = _unit_once(sheet, table)
+    out = list(_columns(table, width, color))
+    folded = sum(len(line.ids) for line in lines if len(line.ids) > 1)
+    out += _wrapped(_last_line(sheet, table, folded), width)
+    return "\n".join(out) + "\n"
+
+
+def _sheet(family: Family) -> Sheet:
+    links: dict[int, list[Branch]] = {}
+    for link in family.branches:
+        links.setdefault(link.child, []).append(link)
+    niche = family.shown_niche()
+    scores = [member.score_in(niche) for member in family.members.values()]
+    fitness = words.figures([score.value for score in scores if score is not None])
+    joules = words.joules_per(member.serving for member in family.members.values())
+    return Sheet(family, arrange(family), niche, links, fitness, joules)
+
+
+# ---- which lines there are --------------------------------------------------------------------
+
+
+def _outline(sheet: Sheet, *, everything: bool) -> Iterator[Line]:
+    """Lines from top to bottom, with a stack of our own: chains may be 100,000 long."""
+    crossing = {end for link in sheet.layout.further for end in (link.child, link.parent)}
+    roots = [row.id for row in sheet.layout.rows if row.parent is None]
+    stack = [Line((id_,)) for id_ in reversed(roots)]
+    while stack:
+        line = stack.pop()
+        yield line
+        if not line.more:
+            stack.extend(reversed(_below(sheet, line, crossing, everything)))
+
+
+def _below(sheet: Sheet, line: Line, crossing: set[int], everything: bool) -> list[Line]:
+    id_ = line.ids[-1]
+    children, more = sheet.layout.children[id_], sheet.family.folded.get(id_, 0)
+    step = _next_step(sheet, id_)
+    if step is not None:
+        run = (step,) if everything else _chain(sheet, step, crossing)
+        return [Line(run, line.later, line.depth, step=True)]
+    alone: list[tuple[int, ...]] = [(child,) for child in children]
+    groups = alone if everything else _alike(sheet, children, crossing)
+    last = len(groups) + bool(more) - 1
+    below = [
+        Line(ids, (*line.later, i < last)[-KEPT:], line.depth + 1) for i, ids in enumerate(groups)
+    ]
+    if more:
+        below.append(Line((id_,), (*line.later, False)[-KEPT:], line.depth + 1, more=more))
+    return below
+
+
+def _next_step(sheet: Sheet, id_: int) -> int | None:
+    """The only child of `id_`, when it continues the same run."""
+    children = sheet.layout.children[id_]
+    if len(children) != 1 or id_ in sheet.family.folded:
+        return None
+    return children[0] if sheet.layout.main[children[0]].relation == "continue" else None
+
+
+def _chain(sheet: Sheet, first: int, crossing: set[int]) -> tuple[int, ...]:
+    """`first` and the steps after it that look the same, when they are enough to fold."""
+    run, id_, kind = [], first, _kind(sheet, first)
+    while True:
+        step = _next_step(sheet, id_)
+        if step is None or not _plain(sheet, id_, crossing) or _kind(sheet, id_) != kind:
+            break
+        run.append(id_)
+        id_ = step
+    return tuple(run) if len(run) >= CHAIN else (first,)
+
+
+def _alike(sheet: Sheet, children: Sequence[int], crossing: set[int]) -> list[tuple[int, ...]]:
+    """The children one by one, leaves alike together when they are enough to fold."""
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for child in children:
+        if not sheet.layout.children[child] and _plain(sheet, child, crossing):
+            kinds.setdefault(_kind(sheet, child), []).append(child)
+    groups = {ids[0]: tuple(ids) for ids in kinds.values() if len(ids) >= LEAVES}
+    inside = {id_ for ids in groups.values() for id_ in ids[1:]}
+    return [groups.get(child, (child,)) for child in children if child not in inside]
+
+
+def _kind(sheet: Sheet, id_: int) -> tuple[str, str]:
+    return sheet.layout.main[id_].relation, words.status(sheet.family.members[id_].organism)
+
+
+def _plain(sheet: Sheet, id_: int, crossing: set[int]) -> bool:
+    """Whether nothing would be missed when `id_` had no line of its own."""
+    member = sheet.family.members[id_]
+    remarkable = member.organism.protected or member.aliases or member.front or member.load_bearing
+    return not remarkable and id_ not in crossing and id_ not in sheet.family.folded
+
+
+# ---- guides -----------------------------------------------------------------------------------
+
+
+def _strokes(lines: Sequence[Line], width: int) -> tuple[int, int]:
+    """Cells a level, and how many levels are drawn: a deep tree indents less, then elides."""
+    room, deepest = width // 5, max(line.depth for line in lines)
+    return (3, deepest) if 3 * deepest <= room else (2, max(2, (room - 6) // 2))
+
+
+def _guides(sheet: Sheet, line: Line, strokes: tuple[int, int]) -> tuple[str, str]:
+    """The guide of a line, and of what hangs below it."""
+    wide, levels = strokes
+    kept = line.later[-levels:] if levels else ()
+    elided = f"⋯{line.depth - len(kept)} " if line.depth > len(kept) else ""
+    bars = ["│".ljust(wide) if later else " " * wide for later in kept]
+    children = sheet.layout.children[line.ids[-1]] if not line.more else ()
+    hang = " " * len(elided) + "".join(bars) + ("│" if children else "")
+    if line.step:
+        return elided + "".join(bars) + "↓ ", hang
+    if not kept:
+        return elided, hang
+    main = None if line.more else sheet.layout.main[line.ids[0]]
+    ghost = main is not None and sheet.family.members[main.parent].organism.ghost
+    dash = ("╌" if ghost else "─") * (wide - 2)
+    mark = ("├" if kept[-1] else "└") + dash + " "
+    return elided + "".join(bars[:-1]) + mark, hang
+
+
+# ---- what a line says -------------------------------------------------------------------------
+
+
+def _cells(sheet: Sheet, line: Line, guide: str, hang: str) -> Cells:
+    if line.more:
+        return Cells(guide, hang, f"… {line.more:,} more", QUIET, notes="not drawn")
+    members = [sheet.family.members[id_] for id_ in line.ids]
+    organism = members[0].organism
+    origin, tail = _origin(sheet, line)
+    score, power = _score(sheet, members), _power(sheet, members)
+    front = str(sheet.niche) in members[0].front
+    name = _called(organism) + (" ◆" if organism.protected else "")
+    if len(members) > 1:
+        name = f"{_called(organism)} … {_called(members[-1].organism)}"
+    aliases = ", ".join(shown(alias) for alias in members[0].aliases)
+    aliases = f"({aliases})" if aliases else ""
+    notes = _notes(members[0], front, origin)
+    style = _style(organism)
+    return Cells(guide, hang, name, style, aliases, origin, tail, score, front, power, notes)
+
+
+def _called(organism: Organism) -> str:
+    return shown(str(organism))
+
+
+def _origin(sheet: Sheet, line: Line) -> tuple[str, str]:
+    """`finetune`; `merge` and `of A2 70 %, A1 30 %`; `4 steps`; `7 quantized`."""
+    first = line.ids[0]
+    if len(line.ids) > 1:
+        relation = "steps" if line.step else sheet.layout.main[first].relation
+        return f"{len(line.ids):,} {relation}", ""
+    main = sheet.layout.main.get(first)
+    links = sorted(sheet.links.get(first, ()), key=lambda link: -(link.weight or 0))
+    origin = words.origin(sheet.family.members[first].organism, main)
+    if len(links) < 2 or main is None:
+        return origin, ""
+    parts = []
+    for link, share in zip(links, words.shares(links), strict=True):
+        name = _called(sheet.family.members[link.parent].organism)
+        other = f"({link.relation})" if link.relation != main.relation else ""
+        parts.append(" ".join(part for part in (name, share, other) if part))
+    return origin, "of " + ", ".join(parts)
+
+
+def _score(sheet: Sheet, members: Sequence[Member]) -> str:
+    scores = [score for member in members if (score := member.score_in(sheet.niche)) is not None]
+    if not scores:
+        return ""
+    if len(members) > 1:
+        return sheet.fitness.range([score.value for score in scores])
+    stderr = scores[0].stderr
+    doubt = "" if stderr is None else f" ± {sheet.fitness.write(stderr)}"
+    return sheet.fitness.align(scores[0].value) + doubt
+
+
+def _power(sheet: Sheet, members: Sequence[Member]) -> str:
+    """The serving cost, `~` before an estimate; the range where folded organisms are counted
+    alike. With its unit where the family has several."""
+    costs = [m.serving for m in members if m.serving and m.serving.joules is not None]
+    if not costs or len({cost.per for cost in costs}) > 1:
+        return ""
+    scale = sheet.joules[costs[0].per]
+    amounts = [cost.joules * scale.factor for cost in costs if cost.joules is not None]
+    about = "~" if any(cost.source == "estimated" for cost in costs) else ""
+    amount = about + scale.figures.range(amounts)
+    if len(members) == 1:
+        amount = amount.rjust(scale.figures.width + 1)
+    return amount + (f" {scale.unit}" if len(sheet.joules) > 1 else "")
+
+
+def _unit_once(sheet: Sheet, table: list[Cells]) -> list[Cells]:
+    """The unit of power on the first figure, where all share it."""
+    first = next((i for i, cells in enumerate(table) if cells.power), None)
+    if first is not None and len(sheet.joules) == 1:
+        (scale,) = sheet.joules.values()
+        table[first] = replace(table[first], power=f"{table[first].power} {scale.unit}")
+    return table
+
+
+def _notes(member: Member, front: bool, origin: str) -> str:
+    organism = member.organism
+    notes = [
+        "✕ selected against" if organism.status == "selected_against" else "",
+        "culled" if organism.status == "culled" else "",
+        ("not registered" if origin == "ghost" else "ghost") if organism.ghost else "",
+        "load-bearing" if member.load_bearing else "",
+        "on the front" if front else "",
+    ]
+    return ", ".join(note for note in notes if note)
+
+
+def _style(organism: Organism) -> Style:
+    if organism.ghost:
+        return GHOSTLY
+    return {"selected_against": STRUCK, "culled": QUIET}.get(organism.status, PLAIN)
+
+
+def _last_line(sheet: Sheet, table: Sequence[Cells], folded: int) -> str:
+    """The niche, its direction, the signs used, the counts, and what is not drawn."""
+    said = []
+    if sheet.niche is not None:
+        scores = [member.score_in(sheet.niche) for member in sheet.family.members.values()]
+        ways = {score.direction for score in scores if score is not None}
+        way = next(iter(ways)) if len(ways) == 1 else None
+        better = f"{way} is better" if way else "which way is better is not known"
+        said.append(f"{shown(str(sheet.niche))}, {better}.")
+    signs = {"◆ protected": any(m.organism.protected for m in sheet.family.members.values())}
+    signs["~ estimated"] = any("~" in cells.power for cells in table)
+    if any(signs.values()):
+        said.append(", ".join(sign for sign, used in signs.items() if used) + ".")
+    said.append(", ".join(words.census(sheet.family, sheet.layout)) + ".")
+    if folded:
+        said.append(f"{folded:,} of them are folded; --all shows each.")
+    if sheet.family.hidden:
+        said.append(f"{sheet.family.hidden:,} more are not drawn.")
+    return " ".join(said)
+
+
+# ---- columns ----------------------------------------------------------------------------------
+
+
+def _columns(table: Sequence[Cells], width: int, color: bool) -> Iterator[str]:
+    """Aligned lines. Where there is room, all that is said of an organism is on one line; where
+    there is not, the tail of its origin and its notes hang below it."""
+    score, power = (max(len(getattr(c, key)) for c in table) for key in ("score", "power"))
+    short = max(len(cells.origin) for cells in table)
+    long = max(cells_of(f"{cells.origin} {cells.tail}".rstrip()) for cells in table)
+    notes = max(len(cells.notes) for cells in table)
+    name = min(NAME_MOST, max(cells_of(cells.guide + _label(cells)) for cells in table))
+
+    def left(origin: int) -> int:
+        return width - sum(GAP + column for column in (origin, score, power) if column)
+
+    origin = long if name + GAP + notes <= left(long) else short
+    name = min(name, max(NAME_LEAST, left(origin) - GAP - min(notes, NOTES)))
+    sizes = (name, origin, score, power, left(origin) - name - GAP)
+    for cells in table:
+        yield from _print(cells, sizes, width, color)
+
+
+def _print(cells: Cells, sizes: Sequence[int], width: int, color: bool) -> Iterator[str]:
+    """The line of `cells`, and what hangs below it, guides drawn through."""
+    name, origin, score, power, notes = sizes
+    made, hanging = f"{cells.origin} {cells.tail}".rstrip(), []
+    if cells_of(made) > origin:
+        made, hanging = cells.origin, [cells.tail]
+    beside = cells.notes if len(cells.notes) <= notes else ""
+    if not beside:
+        hanging.append(cells.notes)
+    guide = cells.guide[: name - 2]
+    label = _label(cells)
+    if cells.aliases and cells_of(label) > name - len(guide):
+        label, hanging = cells.name, [cells.aliases, *hanging]
+    label = fit(label, name - len(guide))
+    columns = (
+        (made, origin, QUIET),
+        (cells.score, score, STRONG if cells.strong else PLAIN),
+        (cells.power, power, PLAIN),
+        (beside, len(beside), QUIET),
+    )
+    line = _paint(guide, QUIET, color) + _paint(label, cells.style, color)
+    blanks = name - len(guide) - cells_of(label)
+    for text, size, style in columns:
+        if size:
+            line += " " * (blanks + GAP) + _paint(text, style, color)
+            blanks = size - cells_of(text)
+    yield line.rstrip()
+    for text in hanging:
+        for piece in _wrapped(text, width - name - GAP):
+            yield _paint(cells.hang[:name].ljust(name + GAP) + piece, QUIET, color)
+
+
+def _wrapped(text: str, room: int) -> Iterator[str]:
+    """Lines of at most `room` cells, broken at blanks; a word too long is cut with `…`."""
+    line = ""
+    for word in text.split():
+        if line and cells_of(line) + 1 + cells_of(word) > room:
+            yield line
+            line = ""
+        line = f"{line} {fit(word, room)}" if line else fit(word, room)
+    if line:
+        yield line
+
+
+def _label(cells: Cells) -> str:
+    return f"{cells.name} {cells.aliases}".rstrip()
+
+
+def _paint(text: str, style: Style, color: bool) -> str:
+    return style.render(text) if color and text.strip() else text

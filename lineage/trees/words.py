@@ -1,0 +1,132 @@
+"""How the pictures say things: names, shares, counts, joules, in words and units.
+What it returns still is text from outside; each picture escapes it in its own way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from lineage.organism import Organism, PowerCost
+from lineage.trees.family import Branch, Family
+from lineage.trees.layout import Layout
+
+_PER = {
+    "token": (1e6, "Mtok", "a million tokens"),
+    "character": (1e6, "Mchar", "a million characters"),
+    "request": (1.0, "request", "a request"),
+    "image": (1.0, "image", "an image"),
+    "hour": (1.0, "h", "an hour"),
+    "total": (1.0, "", "in total"),
+}
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+
+
+def status(organism: Organism) -> str:
+    """`alive`, `selected against`, `culled` or `ghost`."""
+    return "ghost" if organism.ghost else organism.status.replace("_", " ")
+
+
+def origin(organism: Organism, main: Branch | None) -> str:
+    """How it was made: the relation to its main parent; `founder`; or the generation, where the
+    parents are outside the picture."""
+    if main is not None:
+        return main.relation
+    if organism.ghost:
+        return "ghost"
+    return "founder" if organism.generation == 0 else f"generation {organism.generation}"
+
+
+def shares(links: Sequence[Branch]) -> list[str]:
+    """The weight of each parent, as `70 %` where the weights are parts of one whole, else as a
+    factor, `× -0.5` (task arithmetic subtracts), or '' where it is not known."""
+    weights = [link.weight for link in links if link.weight is not None]
+    whole = all(weight >= 0 for weight in weights) and abs(sum(weights) - 1) < 0.005
+    return [
+        "" if link.weight is None
+        else f"{100 * link.weight:.0f} %" if whole
+        else f"× {link.weight:.3g}"
+        for link in links
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How a column of figures is written: so many digits after the point, so wide."""
+
+    digits: int
+    width: int
+
+    def write(self, value: float) -> str:
+        """A figure that is not zero is never written as zero."""
+        text = f"{value:.{self.digits}f}"
+        return f"{value:.2g}" if value and not float(text) else text
+
+    def align(self, value: float) -> str:
+        return self.write(value).rjust(self.width)
+
+    def range(self, values: Collection[float]) -> str:
+        """`2.252 to 2.288`"""
+        low, high = self.write(min(values)), self.write(max(values))
+        return low if low == high else f"{low} to {high}"
+
+
+def figures(values: Collection[float], significant: int = 4) -> Figures:
+    """One way to write all of `values`, that gives the largest `significant` figures, and a share
+    below 1 as many behind the point as one above it."""
+    largest = max((abs(value) for value in values), default=0.0)
+    power = math.floor(math.log10(largest)) if largest else 0
+    digits = min(9, max(0, significant - 1 - (power if power >= 0 else power + 1)))
+    one = Figures(digits, 0)
+    return Figures(digits, max((len(one.write(value)) for value in values), default=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Joules:
+    """A scale for costs with one `per`: `joules * factor` is a figure in `unit`."""
+
+    factor: float
+    unit: str
+    words: str
+    figures: Figures
+
+
+def joules_per(costs: Iterable[PowerCost | None]) -> dict[str, Joules]:
+    """One scale for each `per` among `costs`, so that the largest figure has at most three digits
+    before the point: J a token become J, kJ, ... a million tokens."""
+    found: dict[str, list[float]] = {}
+    for cost in costs:
+        if cost is not None and cost.joules is not None:
+            found.setdefault(cost.per, []).append(cost.joules)
+    scales = {}
+    for per, joules in found.items():
+        amount, short, spoken = _PER[per]
+        largest = max(joules) * amount
+        size, prefix = next((step for step in _PREFIXES if largest >= step[0]), (1.0, ""))
+        factor, unit = amount / size, f"{prefix}J/{short}" if short else f"{prefix}J"
+        written = figures([value * factor for value in joules], significant=3)
+        scales[per] = Joules(factor, unit, f"{prefix}J {spoken}", written)
+    return scales
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 merge`, `1,200 merges`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def census(family: Family, layout: Layout) -> list[str]:
+    """What is drawn, counted: organisms, generations, merges, founders, selected against."""
+    organisms = [member.organism for member in family.members.values()]
+    merges = {link.child for link in family.branches if link.relation == "merge"}
+    founders = sum(o.generation == 0 and not o.ghost for o in organisms)
+    ghosts = sum(o.ghost for o in organisms)
+    against = sum(o.status == "selected_against" for o in organisms)
+    parts = [
+        counted(len(organisms) - ghosts, "organism"),
+        counted(layout.generations, "generation"),
+        counted(len(merges), "merge") if merges else "",
+        counted(founders, "founder") if founders else "",
+        counted(ghosts, "ghost") if ghosts else "",
+        f"{against:,} selected against" if against else "",
+    ]
+    return [part for part in parts if part]

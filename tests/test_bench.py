@@ -1,0 +1,134 @@
+"""The benchmarks run, and compare like with like: what is written by hand for comparison are the
+very rows that lineage writes. No clock is looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import lineage
+from bench import asking, crowd, generate, peers, raw, selecting, space, starting, timing, writing
+from lineage import database, links
+
+UNLIKE = ("at", "registered", "uuid", "actor", "body")
+"""Columns that hold a time, a UUID or a process."""
+
+
+@pytest.fixture(scope="module")
+def sizes() -> tuple[int, int]:
+    return 500, 6000
+
+
+@pytest.fixture(scope="module")
+def registries(sizes: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("registries")
+    paths = [folder / f"{size}.db" for size in sizes]
+    for path, size in zip(paths, sizes, strict=True):
+        assert generate.write(path, generate.organisms(size)) == size
+    return paths
+
+
+def test_the_generator_writes_what_registering_writes(tmp_path):
+    """Row by row, event bodies too, but for times and who wrote."""
+    entries = list(generate.organisms(400, merges=0.2))
+    generate.write(tmp_path / "generated.db", iter(entries))
+    with lineage.open(tmp_path / "registered.db") as registry:
+        done = registry.register_many(entry.arguments() for entry in entries)
+    assert done.created == 400
+    assert done.set_aside == ()
+    generated, registered = (
+        raw.contents(raw.connect(tmp_path / f"{kind}.db"), ("at", "registered", "actor"))
+        for kind in ("generated", "registered")
+    )
+    for table in raw.TABLES:
+        assert generated[table] == registered[table], table
+
+
+def test_what_is_written_by_hand_is_what_register_writes(tmp_path):
+    base = writing.step(1, ())
+    entries = [base, *(writing.step(own, ((1, base.name),)) for own in range(2, 12))]
+    connection = raw.create(tmp_path / "hand.db")
+    by_hand = raw.Writer(connection, {})
+    with lineage.open(tmp_path / "registered.db") as registry:
+        for entry in entries:
+            by_hand.register(entry)
+            registry.register(**entry.arguments())
+    ours = raw.contents(raw.connect(tmp_path / "registered.db"), UNLIKE)
+    assert raw.contents(connection, UNLIKE) == ours
+
+
+def test_a_generated_registry_has_the_shape_that_it_promises(registries, sizes):
+    connection = raw.connect(registries[1])
+    size = sizes[1]
+    one = lambda sql: connection.execute(sql).fetchone()[0]  # noqa: E731
+    founders = one("SELECT count(*) FROM organism WHERE generation = 0")
+    several = one("SELECT count(*) FROM (SELECT 1 FROM edge GROUP BY child HAVING count(*) > 1)")
+    assert 0.2 < founders / size < 0.4
+    assert 0.01 < several / (size - founders) < 0.05
+    assert one("SELECT max(generation) FROM organism") >= size // generate.CHAIN - 1
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def test_generated_ranks_are_those_that_lineage_computes(tmp_path):
+    generate.write(tmp_path / "a.db", generate.organisms(300, merges=0.1))
+    found = database.connect(tmp_path / "a.db", create=False)
+    ranks = "SELECT id, generation, jump FROM organism ORDER BY id"
+    with found.write() as connection:
+        before = connection.rows(ranks)
+        connection.execute("UPDATE organism SET generation = 0, jump = NULL")
+        assert links.rerank(connection, range(1, 301)) == []
+        assert connection.rows(ranks) == before
+
+
+def test_writing(registries, sizes, tmp_path):
+    done = [writing.one(tmp_path, 5), writing.bulk(tmp_path, 100, 2, batch=40)]
+    done.append(writing.growth(tmp_path, *registries, sizes, 5))
+    assert all(one.raw["ratio"] > 0 for one in done)
+
+
+def test_asking(registries, sizes, tmp_path):
+    """The answers on both sides are compared where they are timed."""
+    done = asking.ancestors(*registries, sizes, 20)
+    done += asking.chains(tmp_path, (20, 400), 3)
+    done.append(asking.clade(registries[1], sizes[1], 2))
+    assert len(done) == 5
+
+
+def test_selecting(registries, sizes):
+    against_bare, against_narrow = selecting.selection(registries[1], sizes[1], 2)
+    assert against_bare.raw["beaten"] > sizes[1] / 2
+    assert against_narrow.met is None
+
+
+def test_space(tmp_path):
+    generate.write(tmp_path / "a.db", generate.organisms(6000))
+    apart, whole = space.bytes_each(tmp_path / "a.db", 6000, tmp_path)
+    assert float(apart.measured) < float(whole.measured)
+    assert apart.met
+    assert whole.met
+
+
+def test_of_a_crowd_with_killed_members_nothing_acknowledged_is_lost(tmp_path):
+    told = crowd.crowd(tmp_path, processes=4, each=6, killed=2)
+    assert told.met
+    assert told.raw["acknowledged"] >= 2 * 6
+
+
+def test_help_loads_nothing_heavy():
+    assert starting.start(1).met
+
+
+def test_mlflow_that_cannot_be_installed_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "ENVIRONMENT", tmp_path / "none")
+    monkeypatch.setattr(peers.sys, "executable", str(tmp_path / "no-python"))
+    told = peers.mlflow(tmp_path, 1)
+    assert told.met is None
+    assert told.measured.startswith("skipped: MLflow could not be installed")
+
+
+def test_the_table_says_what_is_not_met():
+    table = timing.table([timing.Figure("a", "≤ 1", "2", False), timing.Figure("b", "", "1", None)])
+    assert "| a | ≤ 1 | 2 | **not met** |" in table
+    assert "| b |  | 1 | - |" in table
