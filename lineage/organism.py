@@ -28,6 +28,7 @@ KINDS = ("genomic", "epigenetic")
 DIRECTIONS = ("higher", "lower")
 PHASES = ("training", "serving", "evaluation", "storage")
 PERS = ("total", "token", "character", "request", "image", "hour")
+CONFIGURATIONS = ("model", "training")
 SOURCES = ("measured", "estimated", "declared")
 
 NEEDED_AT_RUN_TIME = ("adapter",)

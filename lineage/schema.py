@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from lineage.organism import (
+    CONFIGURATIONS,
     DIRECTIONS,
     EVIDENCE,
     PERS,
@@ -37,7 +38,7 @@ from lineage.organism import (
     STATUSES,
 )
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every schema this code knows, oldest first; the last is the one it reads and writes."""
 
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -117,8 +118,10 @@ file = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", LargeBinary(32), nullable=False),
     Column("genome", SmallInteger, nullable=False),
+    Column("modified", BigInteger),
     sqlite_with_rowid=False,
 )
+"""`modified` is the time of last modification when it was hashed, nanoseconds since 1970."""
 
 edge = Table(
     "edge",
@@ -303,6 +306,79 @@ label_score = Table(
     Column("value", Double, nullable=False),
     sqlite_with_rowid=False,
 )
+
+document = Table(
+    "document",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("body", Text, nullable=False),
+)
+"""A JSON object that many organisms share: written once, found by its SHA-256."""
+
+configuration = Table(
+    "configuration",
+    metadata,
+    Column("organism", Id, ForeignKey("organism.id"), primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("document", Id, ForeignKey("document.id"), nullable=False),
+    CheckConstraint(_in("kind", CONFIGURATIONS), "configuration_kind"),
+    Index("configuration_document", "document", "organism"),
+    sqlite_with_rowid=False,
+)
+"""How an organism is set up: `model` (its config.json), `training` (the arguments of its run)."""
+
+tensor = Table(
+    "tensor",
+    metadata,
+    Column("digest", LargeBinary(16), primary_key=True),
+    Column("organism", Id, ForeignKey("organism.id"), primary_key=True, autoincrement=False),
+    Column("bytes", BigInteger, nullable=False),
+    Index("tensor_organism", "organism"),
+    sqlite_with_rowid=False,
+)
+"""The first 16 bytes of the SHA-256 of a tensor's data, by whom it is held."""
+
+arrival = Table(
+    "arrival",
+    metadata,
+    Column("uuid", LargeBinary(16), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The records of a spool that came in, each once."""
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("organism", Id, ForeignKey("organism.id"), primary_key=True, autoincrement=False),
+    Column("holder", Text, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("place", Id, ForeignKey("place.id"), primary_key=True, autoincrement=False),
+    Column("path", Text, primary_key=True),
+    Column("folder", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("emptied_at", BigInteger),
+    sqlite_with_rowid=False,
+)
+"""Files that `cull` moved into a quarantine folder, and when they were deleted from there."""
+
+crawl = Table(
+    "crawl",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("cursor", Text),
+    Column("watermark", BigInteger),
+    Column("at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How far a pull of a source has come: its cursor while it runs, and the newest change seen."""
 
 version = Table(
     "alembic_version",

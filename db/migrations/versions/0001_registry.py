@@ -129,6 +129,7 @@ def create_organisms() -> None:
         sa.Column("bytes", sa.BigInteger, nullable=False),
         sa.Column("sha256", sa.LargeBinary(32), nullable=False),
         sa.Column("genome", sa.SmallInteger, nullable=False),
+        sa.Column("modified", sa.BigInteger),
         sqlite_with_rowid=False,
     )
 
