@@ -864,9 +864,7 @@ class _Batch:
             if living and local and new.digest is not None and not new.imported:
                 # other bytes are there now
                 self.gone += [(o, uri) for o in self.at_place[uri] if self._now(o) != own]
-                self.at_place[uri] = [
-                    o for o in self.at_place[uri] if self._waits(o) or self._now(o) == own
-                ]
+                self.at_place[uri] = [o for o in self.at_place[uri] if self._now(o) == own]
             place = self.place_ids.get((own, uri))
             if place is None:
                 place = self._give_place(own, uri, host, gone_at)
