@@ -247,12 +247,18 @@ class Database:
 
     def _engine(self) -> Engine:
         if self.postgresql:
-            return sqlalchemy.create_engine(
-                self.address.url,
-                isolation_level="AUTOCOMMIT",  # transactions are begun by hand, below
-                pool_pre_ping=True,
-                connect_args={"connect_timeout": 10},
-            )
+            try:
+                return sqlalchemy.create_engine(
+                    self.address.url,
+                    isolation_level="AUTOCOMMIT",  # transactions are begun by hand, below
+                    pool_pre_ping=True,
+                    connect_args={"connect_timeout": 10},
+                )
+            except ImportError:
+                raise RegistryUnavailable(
+                    f"{self.address} needs a driver for PostgreSQL, which is not installed: "
+                    "`pip install 'checkpoint-lineage[postgres]'`."
+                ) from None
         # isolation_level None: the driver begins nothing by itself
         connect = {"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
         engine = sqlalchemy.create_engine(self.address.url, connect_args=connect)

@@ -7,6 +7,8 @@ import os
 import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -134,6 +136,20 @@ def test_a_password_never_appears(url: str) -> None:
     told = "".join(traceback.format_exception(refused.value, chain=True))
     shown = [line for line in told.splitlines() if "hunter2" in line]
     assert shown == []
+
+
+def test_a_driver_that_is_missing_is_named() -> None:
+    """In a process of its own, where nothing has imported psycopg and nothing can."""
+    script = """if True:
+        import sys
+        sys.modules["psycopg"] = None
+        from lineage.cli import main
+        main(["ls", "--db", "postgresql://me:hunter2@127.0.0.1:1/db"])
+    """
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert said.returncode == 3, said.stderr
+    assert "pip install 'checkpoint-lineage[postgres]'" in said.stderr
+    assert "hunter2" not in said.stderr
 
 
 def test_a_password_never_appears_where_all_is_well(postgres: str) -> None:
