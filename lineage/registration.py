@@ -269,6 +269,10 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def _at_hub(new: Registration) -> bool:
+    return any(uri.startswith("hf:") for uri, _ in new.places)
+
+
 def _is_place(ref: str) -> bool:
     """Whether a reference is written as a place."""
     return ref.startswith(("hf:", "/", "./", "../", "~")) or bool(URI.match(ref))
@@ -487,6 +491,7 @@ class _Batch:
             self.late.append((target, other))
             self.fresh.discard(target)  # it has what the other one had
             self.names_of[target] |= self.names_of[other]
+            self.known[target].hub |= self._waits(target) and self.known[other].hub
             for own, became in self.redirect.items():
                 if became == other:
                     self.redirect[own] = target
@@ -553,8 +558,7 @@ class _Batch:
             here = [self._now(own) for uri in elsewhere for own in self.at_place.get(uri, ())]
             target = min(here, key=self._waits, default=None)  # rather one with a digest
             if target is None and named is not None:
-                at_hub = any(uri.startswith("hf:") for uri in elsewhere)
-                if not (at_hub and self.known[named].hub):
+                if not (_at_hub(new) and self.known[named].hub):
                     target = named
             elif target is None and new.imported and new.name is None:
                 only = (self._known_by_place(uri) for uri, _ in new.places)
@@ -704,7 +708,8 @@ class _Batch:
     def _ghost(self, ghost: Ghost, ref: Any, new: Registration) -> int:
         own = self._new_id()
         self.ranks[own] = (0, own)
-        self.known[own] = _Known(ghost.digest, True, False, False, "alive", set())
+        hub = bool(ghost.place and ghost.place.startswith("hf:"))
+        self.known[own] = _Known(ghost.digest, True, False, False, "alive", set(), hub)
         self._row([own, ghost.digest, "alive", 1, 0, 0, 0, 0, own, *(None,) * (len(FACTS) + 1)])
         if ghost.digest:
             self.digests[ghost.digest] = own
@@ -728,8 +733,9 @@ class _Batch:
         rank = links.rank_below(parents, own, self.ranks)
         self.ranks[own] = rank
         self.known[own] = _Known(
-            new.digest, new.ghost, new.epigenetic, new.protected, new.status, set(new.facts)
-        )
+            new.digest, new.ghost, new.epigenetic, new.protected, new.status, set(new.facts),
+            new.digest is None and _at_hub(new),
+        )  # fmt: skip
         self._row(
             [
                 own, new.digest, new.status, int(new.ghost), int(new.epigenetic),
@@ -789,7 +795,7 @@ class _Batch:
         self.known[own] = _Known(
             known.digest or new.digest, known.ghost and new.ghost, known.epigenetic or epigenetic,
             known.protected or protected, status or known.status, known.facts | facts.keys(),
-            known.hub,
+            not (known.digest or new.digest) and (known.hub or _at_hub(new)),
         )  # fmt: skip
         return done
 
