@@ -103,6 +103,8 @@ def utc(value: Any, what: str = "time") -> datetime:
             at = value
         elif isinstance(value, str):
             at = datetime.fromisoformat(value)
+        elif isinstance(value, bool):
+            raise ValueError
         else:
             at = datetime.fromtimestamp(finite(value, what), UTC)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)

@@ -28,8 +28,9 @@ LISTED = 10
 
 @click.command()
 @click.option("--output", type=click.Path(dir_okay=False), help="The file to write.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of a line instead.")
 @registry_options
-def export(output: str | None) -> None:
+def export(output: str | None, schema: bool) -> None:
     """Write the whole registry as JSON Lines: one organism a line, with everything recorded of it,
     its parents before it. `lineage import` reads it.
 
@@ -37,6 +38,11 @@ def export(output: str | None) -> None:
     """
     from lineage.formats import jsonl, whole_file
 
+    if schema:
+        if output is not None:
+            raise click.UsageError("--schema is printed: leave --output out.")
+        click.echo(jsonl.schema(), nl=False)
+        return
     registry = open_registry()
     count = 0
     with contextlib.ExitStack() as stack:

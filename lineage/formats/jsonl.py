@@ -44,11 +44,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
+from importlib.resources import files as resources
 from typing import Any, BinaryIO
 
 from lineage.database import Connection
 from lineage.errors import InvalidValue, LineageError, RegistryUnavailable
 from lineage.organism import (
+    DIRECTIONS,
     KINDS,
     STATUSES,
     File,
@@ -92,6 +94,13 @@ LONGEST = 64 << 20
 MOST_VERSIONS = 10**9
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+
+def schema() -> str:
+    """The JSON Schema of a line, the text of `organism.schema.json` beside this module."""
+    return resources("lineage.formats").joinpath("organism.schema.json").read_text("utf-8")
+
 
 # ---- export
 
@@ -955,6 +964,10 @@ def _parent(written: Any) -> Parent:
     if isinstance(written, str):
         return Parent(_ref(written))
     one = _checked(written, PARENT, "a parent")
+    if "ref" in one:  # whatever it is, beside a name or a place it is not looked up
+        _ref(one["ref"])
+    if "name" in one:
+        text(one["name"], "the name of a parent")
     ref: Any
     if "place" in one:
         ref = Ghost(place=text(one["place"], "the place of a parent"))
@@ -997,6 +1010,8 @@ def _score(written: Any) -> Score:
         if not isinstance(name, str):
             raise InvalidValue(f"task, metric and split must be text, not {_short(name)}.")
     niche = _niche(*names)
+    if "direction" in one:
+        one_of(one["direction"], DIRECTIONS, "direction")
     return Score(
         niche,
         _number(one["value"], f"the score in {niche}"),
