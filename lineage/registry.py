@@ -290,8 +290,8 @@ class Registry:
         new = Score(niche, value, stderr, n, direction, split, at)
         return self._organism(store.score(self.store, ref, new))
 
-    def meter(self, ref: Any, power: PowerCost) -> Organism:
-        """Add a power cost: an interval (`per="total"`, counted once by its UUID), or a rate, of
+    def meter(self, ref: Any, *power: PowerCost) -> Organism:
+        """Add power costs: intervals (`per="total"`, each counted once by its UUID), or rates, of
         which the latest counts."""
         return self._organism(store.meter(self.store, ref, power))
 

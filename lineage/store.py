@@ -495,14 +495,16 @@ def score(store: Store, ref: Any, new: Score) -> int:
     return own
 
 
-def meter(store: Store, ref: Any, cost: PowerCost) -> int:
+def meter(store: Store, ref: Any, costs: Sequence[PowerCost]) -> int:
     with store.act() as act:
         own = resolve(act.connection, ref)
-        if not isinstance(cost, PowerCost):
-            raise InvalidValue(f"{cost!r} is not a power cost. Give lineage.PowerCost(joules=...).")
-        cost = with_uuid(cost, None)
-        if act.add_power([(own, cost)]):
-            act.event(own, "metered", power_body(cost))
+        for one in costs:
+            if not isinstance(one, PowerCost):
+                raise InvalidValue(
+                    f"{one!r} is not a power cost. Give lineage.PowerCost(joules=...)."
+                )
+        added = act.add_power([(own, with_uuid(cost, None)) for cost in costs])
+        act.events((own, "metered", power_body(cost)) for _, cost in added)
     return own
 
 

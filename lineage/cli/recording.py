@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lineage.cli.common import asked, note, open_registry, registry_options
 from lineage.cli.reading import (
@@ -24,6 +25,7 @@ from lineage.cli.reading import (
     power_text,
     score_text,
 )
+from lineage.energy import Site, codecarbon_costs
 from lineage.errors import InvalidValue, RegistryUnavailable, SchemaMismatch
 from lineage.organism import (
     DIRECTIONS,
@@ -391,10 +393,14 @@ def _scores(registry: Registry, organism: Organism) -> dict[Any, Score]:
 @click.option("--cost", type=float, help="Money, with --currency.")
 @click.option("--currency", help="Like EUR.")
 @click.option("--gco2e", type=float, help="Grams of CO2 equivalent.")
+@click.option(
+    "--from", "file", metavar="EMISSIONS.CSV", type=click.Path(exists=True, dir_okay=False),
+    help="The runs in a file that codecarbon wrote, each counted once.",
+)  # fmt: skip
 @registry_options
 def meter(
     ref: str, kwh: float | None, hours: float | None, joules: float | None,
-    seconds: float | None, **known: Any,
+    seconds: float | None, file: str | None, **known: Any,
 ) -> None:  # fmt: skip
     """Record a power cost of an organism.
 
@@ -402,7 +408,11 @@ def meter(
     lineage meter sft --kwh 12.5 --source measured --meter wall
     lineage meter sft --watts 700 --hours 8
     lineage meter sft --phase serving --per token --joules 0.4
+    lineage meter sft --from emissions.csv
     """
+    if file is not None:
+        _meter_from(ref, file, known["phase"])
+        return
     if joules is not None and kwh is not None:
         raise click.UsageError("energy is given twice: --joules or --kwh, one of them.")
     if seconds is not None and hours is not None:
@@ -413,6 +423,7 @@ def meter(
         **known,
     )
     registry = open_registry()
+    new = Site.from_environment().priced(new)
     organism = registry.meter(ref, new)
     known_now = registry.record(organism).power
     by = f" by {new.meter}" if new.meter else ""
@@ -425,6 +436,33 @@ def meter(
     joules_now = [cost.joules for cost in alike if cost.joules is not None]
     total = f"; {energy_text(math.fsum(joules_now))} in all" if len(joules_now) > 1 else ""
     say(f"{told}{total}")
+
+
+def _meter_from(ref: str, file: str, phase: str) -> None:
+    """Record the runs that codecarbon wrote to a file."""
+    given = {
+        option.opts[0]
+        for option in click.get_current_context().command.params
+        if option.name not in ("ref", "phase", "file")
+        and click.get_current_context().get_parameter_source(option.name or "")
+        is ParameterSource.COMMANDLINE
+        and option.expose_value
+    }
+    if given:
+        raise click.UsageError(
+            f"{', '.join(sorted(given))}: --from takes the figures from the file. Give one or "
+            "the other."
+        )
+    costs = codecarbon_costs(file, phase)
+    registry = open_registry()
+    had = len(registry.record(ref).power)
+    organism = registry.meter(ref, *costs)
+    new = len(registry.record(organism).power) - had
+    told = energy_text(math.fsum(cost.joules or 0 for cost in costs))
+    say(
+        f"{phase} of {organism}: {counted(len(costs), 'run')} in {file}, {told} in all; "
+        f"{new or 'none'} of them new"
+    )
 
 
 # ---- Names, tags, protection
