@@ -45,6 +45,7 @@ def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
     small, large = folder / "small.db", folder / "large.db"
     sizes = (size.small, size.large)
     yield writing.one(folder, size.singles)
+    yield writing.chained(folder, size.singles)
     if with_mlflow:
         yield peers.mlflow(folder, size.mlflow)
     _clocked(f"writing {size.small:,} organisms", _registry, small, size.small)

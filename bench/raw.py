@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lineage import chain
 from lineage.database import creation
 from lineage.links import Rank, rank_below
 
@@ -36,7 +37,7 @@ TABLES = {
     "evidence": ("child", "parent", "relation", "evidence", "confidence", "weight"),
     "fitness": ("organism", "niche", "value", "at", "current"),
     "power": ("organism", "phase", "per", "joules", "source", "uuid", "at", "current"),
-    "event": ("organism", "kind", "at", "actor", "body"),
+    "event": ("organism", "kind", "at", "actor", "body", "chain"),
 }  # fmt: skip
 INSERTS = {
     table: f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
@@ -118,10 +119,12 @@ class Writer:
             (task, metric): own
             for own, task, metric in connection.execute("SELECT id, task, metric FROM niche")
         }
-        who = (getpass.getuser(), socket.gethostname(), os.getpid(), "bench")
+        self.who = (getpass.getuser(), socket.gethostname(), os.getpid(), "bench")
         self.actor = connection.execute(
-            'INSERT INTO actor ("user", host, pid, command) VALUES (?, ?, ?, ?) RETURNING id', who
+            'INSERT INTO actor ("user", host, pid, command) VALUES (?, ?, ?, ?) RETURNING id',
+            self.who,
         ).fetchone()[0]
+        self.head = chain.START
 
     def niche(self, one: Scored) -> int:
         own = self.niches.get((one.task, one.metric))
@@ -176,7 +179,10 @@ class Writer:
         phase, per, joules, source = one.power
         key = uuid.uuid4() if per == "total" else None
         yield "power", (own, phase, per, joules, source, key.bytes if key else None, at, 1)
-        yield "event", (own, "registered", at, self.actor, body(one, key))
+        told = body(one, key)
+        event = chain.canonical(own, at, self.who, "registered", told.encode())
+        self.head = chain.link(self.head, event)
+        yield "event", (own, "registered", at, self.actor, told, self.head)
 
     def know(self, own: int, rank: Rank) -> None:
         if isinstance(self.ranks, list):

@@ -20,8 +20,8 @@ from itertools import groupby, islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from lineage import chain, links, schema, snapshots
 from lineage import database as ground
-from lineage import links, schema, snapshots
 from lineage.database import Connection, Database
 from lineage.references import candidates, this_host
 from lineage.store import EVIDENCE_RANK, Act, Store
@@ -82,17 +82,23 @@ class Checkup:
 
 
 def examine(
-    database: Database, *, files: bool = False, deep: bool = False, progress: Progress | None = None
+    database: Database,
+    *,
+    files: bool = False,
+    deep: bool = False,
+    head: bytes | None = None,
+    progress: Progress | None = None,
 ) -> Checkup:
     """Look at all of a registry, in one consistent view, while others write. Time is linear in the
     registry, and memory a few numbers for each organism and link.
 
     `files` looks at the files of all places on this host too: whether they are there, of their
-    size, and readable. `deep` reads every byte of them, and on SQLite every index."""
+    size, and readable. `deep` reads every byte of them, and on SQLite every index. `head` is a head
+    of the event chain that was kept elsewhere: whether the history still leads through it."""
     begun = time.monotonic()
     tell: Progress = progress or (lambda *_: None)
     with _careful(database):
-        findings, skipped, counts, state = _in_database(database, deep, tell)
+        findings, skipped, counts, state = _in_database(database, deep, head, tell)
     if (files or deep) and not skipped:
         found, looked_at = _on_disk(database, deep, tell)
         findings += found
@@ -125,20 +131,22 @@ def _careful(database: Database) -> Iterator[None]:
 
 
 def _in_database(
-    database: Database, deep: bool, tell: Progress
+    database: Database, deep: bool, head: bytes | None, tell: Progress
 ) -> tuple[list[Finding], tuple[str, ...], dict[str, int], str]:
     """What the checks of the database find, those that have to wait, what was looked at, and the
     state of the snapshot."""
     tell("damaged", 0, len(CHECKS))
     findings = _damaged(database, deep)
     if findings:  # not even a transaction may be ended then
-        return findings, tuple(CHECKS), {}, "none"
+        return findings, (*CHECKS, "chain"), {}, "none"
     with database.read() as connection:
         for done, (name, check) in enumerate(CHECKS.items()):
             tell(name, done, len(CHECKS))
             findings += check(connection)
             if findings and name in BLOCKING:
-                return findings, tuple(CHECKS)[done + 1 :], {}, "none"
+                return findings, (*tuple(CHECKS)[done + 1 :], "chain"), {}, "none"
+        tell("chain", len(CHECKS), len(CHECKS) + 1)
+        findings += _chain(connection, head)
         return findings, (), _counts(connection), _snapshot_state(connection)
 
 
@@ -226,6 +234,16 @@ WORDS = {
     "events": (
         "Events hold no JSON object: the history of their organisms cannot be shown.",
         RESTORE,
+    ),
+    "chain": (
+        "The history was changed behind lineage's back: events do not follow from those before "
+        "them. What it tells from there on is not what was written.",
+        f"{RESTORE}, from before it was changed; nothing mends a history",
+    ),
+    "head": (
+        "The history does not lead through the head that was kept: it was cut, or written anew, "
+        "since that was kept. Or it is the head of another registry.",
+        f"{RESTORE}, from the time when the head was kept",
     ),
     "snapshot": (
         "The interval snapshot does not hold who was there when it was made: large clades are "
@@ -703,6 +721,16 @@ def _is_object(body: str) -> bool:
         return isinstance(json.loads(body), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _chain(connection: Connection, head: bytes | None) -> list[Finding]:
+    """Whether each event follows from the one before, and whether a kept head is among them."""
+    found = chain.verify(connection, [] if head is None else [head])
+    lost = head is not None and head != chain.START and head not in found.found
+    return [
+        *_finding("chain", found.broken, map(str, found.breaks)),
+        *(_finding("head", 1, [head.hex()]) if head is not None and lost else ()),
+    ]
 
 
 def _snapshot(connection: Connection) -> list[Finding]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lineage import links
+from lineage import chain, links
 from lineage.errors import Ambiguous, InvalidValue, LineageError
 from lineage.organism import KINDS as ORGANISM_KINDS
 from lineage.organism import (
@@ -1066,11 +1066,9 @@ class _Batch:
         for done, kind, at, who, body in self.old_events:
             own = self._now(done.id)
             if (own, kind, at, body) not in seen:
-                rows.append((own, kind, at, self.act.actor_of(who), body))
+                rows.append((own, kind, at, self.act.actor_of(who), who, body))
                 done.changed = True
-        self.connection.many(
-            "INSERT INTO event (organism, kind, at, actor, body) VALUES (?, ?, ?, ?, ?)", rows
-        )
+        chain.append(self.connection, rows)
 
     def _absorb(self, keep: int, other: int) -> None:
         """Make two organisms one: all that is recorded of `other` becomes `keep`'s; its row stays,

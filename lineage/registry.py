@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lineage import (
     best,
+    chain,
     clades,
     costs,
     database,
@@ -534,15 +535,29 @@ class Registry:
 
     # keep
 
+    def head(self) -> tuple[int, str]:
+        """The number of the last event and the head of the event chain, 64 hex digits: kept
+        elsewhere, it lets `doctor` tell whether the history up to here was changed since."""
+        with self._read() as connection:
+            event, chained = chain.head(connection)
+            return event, chained.hex()
+
     def doctor(
-        self, *, files: bool = False, deep: bool = False, progress: CheckupProgress | None = None
+        self,
+        *,
+        files: bool = False,
+        deep: bool = False,
+        head: str | None = None,
+        progress: CheckupProgress | None = None,
     ) -> Checkup:
         """Look whether the registry is sound: the file, the schema, and all that it says against
         each other. `files` looks at the files of the places on this host too, and `deep` reads
-        every byte of them. Nothing is changed."""
+        every byte of them. `head` is one that `head()` gave before: whether the history still leads
+        through it. Nothing is changed."""
         from lineage import doctor
 
-        return doctor.examine(self.database, files=files, deep=deep, progress=progress)
+        kept = None if head is None else chain.parse(head)
+        return doctor.examine(self.database, files=files, deep=deep, head=kept, progress=progress)
 
     def repair(self, found: Checkup) -> dict[str, int]:
         """Rebuild what is derived, where a checkup found it wrong, in one transaction that leaves

@@ -259,8 +259,10 @@ event = Table(
     Column("at", BigInteger, nullable=False),
     Column("actor", Id, ForeignKey("actor.id"), nullable=False),
     Column("body", Text, nullable=False, server_default=text("'{}'")),
+    Column("chain", LargeBinary(32), nullable=False),
     Index("event_organism", "organism"),
 )
+"""`chain` is a SHA-256 over the chain of the event before and this one: see `lineage.chain`."""
 
 setting = Table(
     "setting",

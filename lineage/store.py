@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from lineage import links
+from lineage import chain, links
 from lineage.database import Connection, Database
 from lineage.errors import CycleError, InvalidValue, NotFound
 from lineage.organism import (
@@ -99,7 +99,7 @@ class Store:
         # What is never changed or deleted once it is there: safe to remember after a commit.
         self.niches: dict[Niche, tuple[int, str | None]] = {}
         self.meters: dict[str, int] = {}
-        self.actors: dict[tuple[str, str, int, str], int] = {}
+        self.actors: dict[chain.Who, int] = {}
 
     @contextmanager
     def act(self) -> Any:
@@ -136,16 +136,15 @@ class Act:
         self.at = now()
         self.niches: dict[Niche, tuple[int, str | None]] = {}
         self.meters: dict[str, int] = {}
-        self.actors: dict[tuple[str, str, int, str], int] = {}
-        self._events: list[tuple[int | None, str, int, int, str]] = []
+        self.actors: dict[chain.Who, int] = {}
 
     # who, when, what
 
     @property
-    def actor(self) -> int:
-        return self.actor_of((*_who(), os.getpid(), self.store.command))
+    def who(self) -> chain.Who:
+        return (*_who(), os.getpid(), self.store.command)
 
-    def actor_of(self, who: tuple[str, str, int, str]) -> int:
+    def actor_of(self, who: chain.Who) -> int:
         own = self.store.actors.get(who) or self.actors.get(who)
         if own is None:
             own = self.interned(
@@ -165,10 +164,11 @@ class Act:
         self.events([(organism, kind, body)])
 
     def events(self, events: Iterable[tuple[int | None, str, Mapping[str, Any]]]) -> None:
-        actor = self.actor
-        self.connection.many(
-            "INSERT INTO event (organism, kind, at, actor, body) VALUES (?, ?, ?, ?, ?)",
-            [(own, kind, self.at, actor, body_text(body)) for own, kind, body in events],
+        who = self.who
+        actor = self.actor_of(who)
+        chain.append(
+            self.connection,
+            ((own, kind, self.at, actor, who, body_text(body)) for own, kind, body in events),
         )
 
     # scores and power

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import defaultdict
 
@@ -57,6 +59,7 @@ def check(registry: Registry) -> nx.DiGraph:
         _check_names(connection)
         _check_current(connection)
         _check_here(connection)
+        _check_chain(connection)
         if not connection.postgresql:
             assert connection.rows("PRAGMA foreign_key_check") == []
             assert connection.value("PRAGMA integrity_check") == "ok"
@@ -142,6 +145,21 @@ def _check_current(connection: Connection) -> None:
         assert marked == set(latest.values()), f"current rows of {table}"
     idle = connection.value("SELECT count(*) FROM power WHERE per = 'total' AND current <> 1")
     assert idle == 0
+
+
+def _check_chain(connection: Connection) -> None:
+    before = bytes(32)
+    for own, organism, kind, at, user, host, pid, command, body, chained in connection.rows(
+        """SELECT e.id, e.organism, e.kind, e.at, a."user", a.host, a.pid, a.command, e.body,
+             e.chain FROM event e JOIN actor a ON a.id = e.actor ORDER BY e.id"""
+    ):
+        start = json.dumps(
+            [organism, at, [user, host, pid, command], kind],
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+        before = hashlib.sha256(before + f"{start[:-1]},{body}]".encode()).digest()
+        assert bytes(chained) == before, f"event {own} does not follow from the one before"
 
 
 def _check_here(connection: Connection) -> None:

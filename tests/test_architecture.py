@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: dict[int, str] = {
     1: "errors organism shown energy references schema database",
-    2: "store genome links registration snapshots upgrade migrations backup",
+    2: "store chain genome links registration snapshots upgrade migrations backup",
     3: "pedigree ledger clades costs regression best impact whereabouts",
     4: "selection doctor",
     5: "trees formats viz",

@@ -11,7 +11,7 @@ import lineage
 from bench import asking, crowd, generate, peers, raw, selecting, space, starting, timing, writing
 from lineage import database, links
 
-UNLIKE = ("at", "registered", "uuid", "actor", "body")
+UNLIKE = ("at", "registered", "uuid", "actor", "body", "chain")
 """Columns that hold a time, a UUID or a process."""
 
 
@@ -38,7 +38,7 @@ def test_the_generator_writes_what_registering_writes(tmp_path):
     assert done.created == 400
     assert done.set_aside == ()
     generated, registered = (
-        raw.contents(raw.connect(tmp_path / f"{kind}.db"), ("at", "registered", "actor"))
+        raw.contents(raw.connect(tmp_path / f"{kind}.db"), ("at", "registered", "actor", "chain"))
         for kind in ("generated", "registered")
     )
     for table in raw.TABLES:
@@ -85,6 +85,7 @@ def test_generated_ranks_are_those_that_lineage_computes(tmp_path):
 def test_writing(registries, sizes, tmp_path):
     done = [writing.one(tmp_path, 5), writing.bulk(tmp_path, 100, 2, batch=40)]
     done.append(writing.growth(tmp_path, *registries, sizes, 5))
+    done.append(writing.chained(tmp_path, 5))
     assert all(one.raw["ratio"] > 0 for one in done)
 
 

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lineage
-from lineage import doctor, schema, snapshots
+from lineage import chain, doctor, schema, snapshots
 from lineage.cli import COMMANDS, main
 from lineage.database import locate
 from lineage.doctor import Checkup
@@ -538,7 +538,13 @@ def test_an_index_that_disagrees_with_its_table_is_found_deep(
     update = "UPDATE sqlite_master SET sql = ? WHERE name = 'event_organism'"
     connection.execute(update, (f"{before} WHERE id < 5",))
     connection.execute("PRAGMA writable_schema=RESET")
-    connection.execute("INSERT INTO event (kind, at, actor) VALUES ('odd', 1, 1)")
+    head, *who = connection.execute(
+        """SELECT e.chain, a."user", a.host, a.pid, a.command FROM event e, actor a WHERE a.id = 1
+           ORDER BY e.id DESC LIMIT 1"""
+    ).fetchone()
+    after = chain.link(head, chain.canonical(None, 1, tuple(who), "odd", b"{}"))
+    odd = "INSERT INTO event (kind, at, actor, chain) VALUES ('odd', 1, 1, ?)"
+    connection.execute(odd, (after,))
     connection.execute("PRAGMA writable_schema=ON")
     connection.execute(update, (before,))
     connection.close()

@@ -50,9 +50,12 @@ COUNTED = {
 @click.option("--deep", is_flag=True, help="Read every byte of these files, and every index.")
 @click.option("--repair", is_flag=True, help="Show what would be rebuilt from what is recorded.")
 @click.option("--apply", is_flag=True, help="With --repair: rebuild it.")
+@click.option("--head", metavar="HEX", help="A head that `log --head` printed: is it still there?")
 @json_option
 @registry_options
-def doctor(files: bool, deep: bool, repair: bool, apply: bool, as_json: bool) -> int:
+def doctor(
+    files: bool, deep: bool, repair: bool, apply: bool, head: str | None, as_json: bool
+) -> int:
     """Look whether the registry is sound: its file, its schema, and all that it says against each
     other. What is found is told with what it means and what mends it, and the exit code is 1.
 
@@ -64,15 +67,16 @@ def doctor(files: bool, deep: bool, repair: bool, apply: bool, as_json: bool) ->
     lineage doctor                 every night, from cron
     lineage doctor --files         are the files where they were registered?
     lineage doctor --deep          are they what was registered? Reads all of them
+    lineage doctor --head HEX      is the history what it was when HEX was kept?
     """
     if apply and not repair:
         raise click.UsageError("--apply belongs to --repair.")
     registry = open_registry()
     with progress() as tell:
-        found = registry.doctor(files=files, deep=deep, progress=tell)
+        found = registry.doctor(files=files, deep=deep, head=head, progress=tell)
         mended: Mapping[str, int] = {}
         if apply:
-            mended, found = _mend(registry, found, tell)
+            mended, found = _mend(registry, found, head, tell)
     if as_json:
         emit({"sound": found.sound, **plain(found), "mended": mended if apply else None})
     else:
@@ -83,7 +87,10 @@ def doctor(files: bool, deep: bool, repair: bool, apply: bool, as_json: bool) ->
 
 
 def _mend(
-    registry: Registry, found: Checkup, tell: Callable[[str, int, int], object]
+    registry: Registry,
+    found: Checkup,
+    head: str | None,
+    tell: Callable[[str, int, int], object],
 ) -> tuple[Mapping[str, int], Checkup]:
     """What was rebuilt, and what is still wrong. Twice, since without its indexes most of a
     registry is not looked at."""
@@ -95,7 +102,7 @@ def _mend(
     for _ in range(2):
         if any(one.derived for one in found.findings) or found.snapshot == "stale":
             mended.update(registry.repair(found))
-            found = registry.doctor(progress=tell)
+            found = registry.doctor(head=head, progress=tell)
     counts = {**looked_at, **found.counts}
     return +mended, replace(
         found,

@@ -667,12 +667,29 @@ def _gone(at: datetime | None) -> str:
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", required=False)
+@click.option("--head", is_flag=True, help="The head of the history, to be kept elsewhere.")
 @json_option
 @registry_options
-def log(ref: str, as_json: bool) -> None:
-    """Tell what happened to an organism: when, what with its numbers, and who did it."""
-    events = open_registry().history(ref)
+def log(ref: str | None, head: bool, as_json: bool) -> None:
+    """Tell what happened to an organism: when, what with its numbers, and who did it.
+
+    With --head: the last event, and the SHA-256 that all events so far lead to. Kept elsewhere, it
+    lets `lineage doctor --head HEX` tell whether the history was changed since.
+    """
+    if head == (ref is not None):
+        raise click.UsageError("whose history? Give REF, or --head.")
+    registry = open_registry()
+    if ref is None:
+        event, chained = registry.head()
+        if as_json:
+            emit({"event": event, "head": chained})
+        elif sys.stdout.isatty():
+            click.echo(f"{chained}  after event {event:,}")
+        else:
+            table((), [(chained, event)])
+        return
+    events = registry.history(ref)
     if as_json:
         emit(events)
     elif not sys.stdout.isatty():

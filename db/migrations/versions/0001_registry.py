@@ -270,6 +270,7 @@ def create_history() -> None:
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("actor", ID, sa.ForeignKey("actor.id"), nullable=False),
         sa.Column("body", sa.Text, nullable=False, server_default=sa.text("'{}'")),
+        sa.Column("chain", sa.LargeBinary(32), nullable=False),
     )
     op.create_index("event_organism", "event", ["organism"])
 
