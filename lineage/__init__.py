@@ -34,5 +34,6 @@ __all__ = ["LineageError", "Niche", "Organism", "Parent", "PowerCost", "Registry
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        found = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+        return found
     raise AttributeError(f"module 'lineage' has no attribute {name!r}")

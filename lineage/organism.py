@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from lineage.errors import InvalidValue
@@ -51,6 +52,7 @@ _NEVER_FITNESS = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def known_direction(metric: str) -> str | None:
     """`higher` or `lower` where the direction of `metric` is common knowledge, else None.
 
@@ -123,6 +125,16 @@ def text(value: Any, what: str) -> str:
     return value
 
 
+@lru_cache(maxsize=4096)  # a run scores in the same niches over and over
+def _task_and_metric(niche: str) -> tuple[str, str]:
+    task, slash, metric = niche.rpartition("/")
+    if not slash or not task.strip() or not metric.strip():
+        raise InvalidValue(
+            f"niche {niche!r} is not a task and a metric. Write task/metric, like gsm8k/acc."
+        )
+    return task, metric
+
+
 @dataclass(frozen=True, slots=True)
 class Niche:
     """A task, a metric and a split. Written `task/metric`; the last slash splits."""
@@ -134,12 +146,7 @@ class Niche:
     @classmethod
     def parse(cls, niche: str, split: str = "") -> Niche:
         """`gsm8k/acc` as a Niche. Raises InvalidValue where there is no slash."""
-        task, slash, metric = text(niche, "niche").rpartition("/")
-        if not slash or not task.strip() or not metric.strip():
-            raise InvalidValue(
-                f"niche {niche!r} is not a task and a metric. Write task/metric, like gsm8k/acc."
-            )
-        return cls(task, metric, split or "")
+        return cls(*_task_and_metric(text(niche, "niche")), split or "")
 
     def __str__(self) -> str:
         return f"{self.task}/{self.metric}" + (f" ({self.split})" if self.split else "")

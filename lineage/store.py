@@ -513,19 +513,21 @@ def with_uuid(cost: PowerCost, made_from: str | None) -> PowerCost:
     script that runs twice counts once), else a random one. Rates need none."""
     if cost.per != "total":
         return cost
-    values = {key: getattr(cost, key) for key in PowerCost.__dataclass_fields__}
     if cost.uuid is None:
         numbers = body_text(power_body(cost))
-        made = uuid.uuid5(POWER_NAMESPACE, made_from + numbers) if made_from else uuid.uuid4()
-        values["uuid"] = str(made)
+        key = uuid.uuid5(POWER_NAMESPACE, made_from + numbers) if made_from else uuid.uuid4()
     else:
         try:
-            values["uuid"] = str(uuid.UUID(cost.uuid))
+            key = uuid.UUID(cost.uuid)
         except ValueError:
             raise InvalidValue(
                 f"uuid {cost.uuid!r} is not a UUID. Leave it out, or make one with uuid.uuid4()."
             ) from None
-    return PowerCost(**values)
+    with_key = object.__new__(PowerCost)  # all else was checked when `cost` was made
+    for field in PowerCost.__dataclass_fields__:
+        object.__setattr__(with_key, field, getattr(cost, field))
+    object.__setattr__(with_key, "uuid", str(key))
+    return with_key
 
 
 def link(store: Store, child: Any, parent: Parent, relation: str | None = None) -> int:
