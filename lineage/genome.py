@@ -13,11 +13,12 @@ import reprlib
 import stat
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BufferedReader
-from typing import TypeGuard
+from typing import NamedTuple, Protocol, TypeGuard
 
 from lineage.errors import GenomeError, InvalidValue
 from lineage.organism import File, text
@@ -29,6 +30,8 @@ MAX_HEADER = 100_000_000
 MAX_CONFIG = 10_000_000
 """Longest config.json in bytes that is looked into."""
 _BLOCK = 1 << 20
+_WORTH_A_THREAD = 1 << 20
+"""Bytes of the second largest file from which on threads read faster than one after the other."""
 
 # Where the same weights lie in several formats, the first of these that is there is the genome.
 # A second copy is what authors put beside the first: `consolidated*` (the layout of their own
@@ -87,6 +90,30 @@ _SAYS_NOTHING = re.compile(
 _DTYPE = re.compile(r"BOOL|[A-Z]{1,4}([1-9]\d{0,2})(?:_[A-Z0-9]{1,16})?")
 
 
+class Tensor(NamedTuple):
+    """A tensor in a file: its data type (the file's own spelling), shape, and where its data begins
+    and ends, in bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class Watcher(Protocol):
+    """Sees the bytes of a file while they are hashed."""
+
+    def feed(self, block: memoryview) -> object:
+        """The next bytes, in order; valid during the call alone."""
+        ...
+
+
+Watch = Callable[[BufferedReader, str, int, Sequence[Tensor] | None], Watcher | None]
+"""Looks into an open file, given its path in the checkpoint, its size in bytes, and its tensors
+where it is a safetensors file of the genome; whoever is returned sees its bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Genome:
     """A checkpoint as it lies on disk. `digest` is 64 hex digits; `files` are all its files,
@@ -106,12 +133,24 @@ class Genome:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What one pass over a file found: `elements` by data type, None where its format does not
-    say, and the files in which an ONNX model keeps its `external` data."""
+    say, the files in which an ONNX model keeps its `external` data, and the `content` of a
+    config.json."""
 
     bytes: int
     sha256: str
+    modified: int
     elements: Mapping[str, int] | None
     external: tuple[str, ...]
+    content: bytearray | None
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How files are read: which are the genome, who looks into them, which digests are known."""
+
+    genome: frozenset[str]
+    watch: Watch | None
+    digests: Mapping[str, str]
 
 
 def read(
@@ -130,26 +169,52 @@ def read(
     that lies, a file that cannot be read or that changes meanwhile."""
     place = _absolute(path)
     folder, sizes, nested = _survey(place)
-    genome = weights(sizes)
-    if not genome:
+    if not weights(sizes):
         raise _no_weights(place, nested)
+    return assemble(place, folder, sizes, progress=progress, workers=workers)
+
+
+def assemble(
+    place: str,
+    folder: str,
+    sizes: Mapping[str, int],
+    *,
+    watch: Watch | None = None,
+    digests: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> Genome:
+    """The checkpoint at `place`, of these files in `folder` (path within it: bytes), each opened
+    once. `watch` may look into each while it is open. Files in `digests` (path: SHA-256 in hex) are
+    taken at their word: of those no more than a header is read. Raises GenomeError as `read` does.
+    """
+    genome = weights(sizes)
     _expect_all_shards(folder, genome)
-    seen = _hash_all(folder, sizes, genome, progress, workers)
+    how = _How(genome, watch, digests or {})
+    seen = _hash_all(folder, sizes, how, progress, workers)
     external = {name for one in seen.values() for name in one.external}
     # Only where the path is a single ONNX file, or the data is missing, which is an error.
     late = dict.fromkeys(external - seen.keys(), 0)
-    seen.update(_hash_all(folder, late, frozenset(), progress, workers))
+    seen.update(_hash_all(folder, late, _How(frozenset(), None, {}), progress, workers))
     genome |= external
     parameters, precision = _facts([seen[name] for name in genome])
-    speaks = os.path.isdir(place) or _SAYS_NOTHING.fullmatch(_stem(place))
+    speaks = place != folder and _SAYS_NOTHING.fullmatch(_stem(place))
+    config = "config.json"
+    if config not in seen and speaks:
+        content: bytes | bytearray | None = _content(os.path.join(folder, config))
+    else:
+        content = seen[config].content if config in seen else None
     return Genome(
         path=place,
         digest=combined([seen[name].sha256 for name in genome]),
-        files=tuple(File(n, seen[n].bytes, seen[n].sha256, n in genome) for n in sorted(seen)),
+        files=tuple(
+            File(n, seen[n].bytes, seen[n].sha256, n in genome, seen[n].modified)
+            for n in sorted(seen)
+        ),
         bytes=sum(seen[name].bytes for name in genome),
         parameters=parameters,
         precision=precision,
-        architecture=_architecture(os.path.join(folder, "config.json")) if speaks else None,
+        architecture=_architecture(content),
     )
 
 
@@ -298,6 +363,7 @@ def _skipped(folder: str) -> bool:
     return folder.startswith(".") or _NESTED.fullmatch(folder) is not None
 
 
+@lru_cache(maxsize=4096)
 def _rank(name: str) -> int | None:
     """The place of a file's format in the order of preference, None for what is no weights."""
     if name.startswith(".") or _STATE.fullmatch(name):
@@ -344,7 +410,7 @@ def _expect_all_shards(folder: str, genome: Iterable[str]) -> None:
 def _hash_all(
     folder: str,
     sizes: Mapping[str, int],
-    genome: frozenset[str],
+    how: _How,
     progress: Progress | None,
     workers: int | None,
 ) -> dict[str, _Seen]:
@@ -358,8 +424,11 @@ def _hash_all(
         return not stop.is_set()
 
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
-    with ThreadPoolExecutor(max(1, workers or min(8, os.cpu_count() or 1))) as pool:
-        jobs = [pool.submit(_read_file, folder, name, name in genome, tell) for name in names]
+    workers = max(1, workers or min(8, os.cpu_count() or 1))
+    if workers == 1 or len(names) < 2 or sizes[names[1]] < _WORTH_A_THREAD:
+        return {name: _read_file(folder, name, how, tell) for name in names}
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = [pool.submit(_read_file, folder, name, how, tell) for name in names]
         try:
             return {name: job.result() for name, job in zip(names, jobs, strict=True)}
         except BaseException:
@@ -368,33 +437,59 @@ def _hash_all(
             raise
 
 
-def _read_file(folder: str, name: str, genome: bool, tell: Callable[[int], bool]) -> _Seen:
-    full = os.path.join(folder, name)
+def _read_file(folder: str, name: str, how: _How, tell: Callable[[int], bool]) -> _Seen:
+    full = f"{folder}/{name}" if folder != "/" else f"/{name}"
     try:
-        before = os.stat(full)
-        if not stat.S_ISREG(before.st_mode):
-            raise GenomeError(f"{full!r} is not a file. Put the file itself there.")
-        with open(full, "rb") as file:
-            elements, external = _look(file, before.st_size, folder, name) if genome else (None, ())
-            file.seek(0)
-            done, digest = _sha256(file, before.st_size, tell)
+        # A pipe that took the place of a file must not keep us waiting.
+        with open(full, "rb", opener=_at_once) as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise GenomeError(f"{full!r} is not a file. Put the file itself there.")
+            size = before.st_size
+            sight = _look(file, size, folder, name) if name in how.genome else _NOTHING
+            watcher = how.watch(file, name, size, sight.tensors) if how.watch else None
+            feeds: list[Callable[[memoryview], object]] = []
+            if watcher is not None:
+                feeds.append(watcher.feed)
+            kept: bytearray | None = None
+            if name == "config.json" and size <= MAX_CONFIG:
+                kept = bytearray()
+                feeds.append(kept.extend)
+            done, digest = size, how.digests.get(name)
+            if digest is None:
+                file.seek(0)
+                done, digest = _sha256(file, size, tell, feeds)
         after = os.stat(full)
     except OSError as error:
         raise _unreadable(full, error) from error
-    if done != before.st_size or _stamp(before) != _stamp(after):
+    if done != size or _stamp(before) != _stamp(after):
         raise GenomeError(
             f"{full!r} changed while it was read. Register it when nothing writes to it any more."
         )
-    return _Seen(done, digest, elements, external)
+    return _Seen(
+        done, digest, before.st_mtime_ns, _elements(sight.tensors), sight.external, kept
+    )
 
 
-def _sha256(file: BufferedReader, size: int, tell: Callable[[int], bool]) -> tuple[int, str]:
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _sha256(
+    file: BufferedReader,
+    size: int,
+    tell: Callable[[int], bool],
+    feeds: Sequence[Callable[[memoryview], object]],
+) -> tuple[int, str]:
     """Bytes read and their digest. Ends early once the file is longer than `size`, or when told."""
     digest = hashlib.sha256()
     block = memoryview(bytearray(min(_BLOCK, size + 1)))
     done = 0
     while done <= size and (count := file.readinto(block)):
-        digest.update(block[:count])
+        read = block[:count]
+        digest.update(read)
+        for feed in feeds:
+            feed(read)
         done += count
         if not tell(count):
             break
@@ -414,10 +509,18 @@ def _unreadable(full: str, error: OSError) -> GenomeError:
 # Headers
 
 
-def _look(
-    file: BufferedReader, size: int, folder: str, name: str
-) -> tuple[Mapping[str, int] | None, tuple[str, ...]]:
-    """Elements by data type and files of external data, as far as the format tells them."""
+class _Sight(NamedTuple):
+    """What a header tells: tensors where the format says which there are, and the files in which an
+    ONNX model keeps its data."""
+
+    tensors: Sequence[Tensor] | None
+    external: tuple[str, ...]
+
+
+_NOTHING = _Sight(None, ())
+
+
+def _look(file: BufferedReader, size: int, folder: str, name: str) -> _Sight:
     full = os.path.join(folder, name)
     if size == 0:
         raise GenomeError(f"{full!r} is empty: no weights were saved. Save or fetch it again.")
@@ -427,12 +530,22 @@ def _look(
         )
     file.seek(0)
     if name.lower().endswith(".safetensors"):
-        return _elements(file, size, full), ()
+        return _Sight(_tensors(file, size, full), ())
     if name.lower().endswith(".onnx"):
         inside = posixpath.dirname(name)
         locations = sorted(_locations(file, size, full))
-        return None, tuple(_within(folder, inside, place, full) for place in locations)
-    return None, ()
+        return _Sight(None, tuple(_within(folder, inside, place, full) for place in locations))
+    return _NOTHING
+
+
+def _elements(tensors: Sequence[Tensor] | None) -> Mapping[str, int] | None:
+    """Elements by data type."""
+    if tensors is None:
+        return None
+    elements: Counter[str] = Counter()
+    for tensor in tensors:
+        elements[tensor.dtype] += math.prod(tensor.shape)
+    return elements
 
 
 def _facts(genome: list[_Seen]) -> tuple[int | None, str | None]:
@@ -446,15 +559,23 @@ def _facts(genome: list[_Seen]) -> tuple[int | None, str | None]:
     return total.total(), most if most is not None and total[most] else None
 
 
-def _architecture(path: str) -> str | None:
-    """`architectures[0]`, else `model_type`, of a config.json; None where it cannot be told."""
+def _content(path: str) -> bytes | None:
+    """A config.json that lies beside a weight file; None where it cannot be read."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
         with open(path, "rb") as file:
             content = file.read(MAX_CONFIG + 1)
-        config = json.loads(content) if len(content) <= MAX_CONFIG else None
-    except (OSError, ValueError, RecursionError):
+    except OSError:
+        return None
+    return content if len(content) <= MAX_CONFIG else None
+
+
+def _architecture(content: bytes | bytearray | None) -> str | None:
+    """`architectures[0]`, else `model_type`, of a config.json; None where it cannot be told."""
+    try:
+        config = json.loads(content or b"null")
+    except (ValueError, RecursionError):
         return None
     if not isinstance(config, dict):
         return None
@@ -472,9 +593,9 @@ def _lie(full: str, what: str) -> GenomeError:
     return GenomeError(f"{full!r} is not what it claims to be: {what}. Save or fetch it again.")
 
 
-def _elements(file: BufferedReader, size: int, full: str) -> Mapping[str, int]:
-    """Elements by data type in a safetensors file, from its header: 8 bytes of length, little
-    endian, then JSON. The tensors must fill the rest of the file, without hole or overlap:
+def _tensors(file: BufferedReader, size: int, full: str) -> list[Tensor]:
+    """The tensors of a safetensors file in the order of their data, from its header: 8 bytes of
+    length, little endian, then JSON. They must fill the rest of the file, without hole or overlap:
     https://huggingface.co/docs/safetensors (Format)."""
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > size - 8:
@@ -488,24 +609,24 @@ def _elements(file: BufferedReader, size: int, full: str) -> Mapping[str, int]:
     if not isinstance(header, dict):
         raise _lie(full, "its header is not a JSON object")
     header.pop("__metadata__", None)
-    elements: Counter[str] = Counter()
-    spans = []
-    for name, tensor in header.items():
-        begin, end, dtype, count = _tensor(name, tensor, full)
-        spans.append((begin, end))
-        elements[dtype] += count
-    filled = 0
-    for begin, end in sorted(spans):
-        if begin != filled:
-            raise _lie(full, f"its tensors leave a hole or overlap at byte {min(begin, filled):,}")
-        filled = end
-    if filled != size - 8 - length:
-        raise _lie(full, f"its tensors need {filled:,} bytes, and it has {size - 8 - length:,}")
-    return elements
+    start = 8 + length
+    found = [_tensor(name, tensor, start, full) for name, tensor in header.items()]
+    found.sort(key=lambda tensor: (tensor.begin, tensor.end))
+    filled = start
+    for tensor in found:
+        if tensor.begin != filled:
+            at = min(tensor.begin, filled) - start
+            raise _lie(full, f"its tensors leave a hole or overlap at byte {at:,}")
+        filled = tensor.end
+    if filled != size:
+        raise _lie(
+            full, f"its tensors need {filled - start:,} bytes, and it has {size - start:,}"
+        )
+    return found
 
 
-def _tensor(name: str, tensor: object, full: str) -> tuple[int, int, str, int]:
-    """Begin and end in the data, in bytes, data type and number of elements of one tensor."""
+def _tensor(name: str, tensor: object, start: int, full: str) -> Tensor:
+    """One tensor of a header, whose data begins at byte `start`."""
     what = f"tensor {reprlib.repr(name)}"
     if not isinstance(tensor, dict):
         raise _lie(full, f"{what} is not described")
@@ -522,7 +643,7 @@ def _tensor(name: str, tensor: object, full: str) -> tuple[int, int, str, int]:
     count, bits = math.prod(shape), int(known[1] or 8)
     if count * bits != 8 * (end - begin):
         raise _lie(full, f"{what} of {known[0]} {reprlib.repr(shape)} does not fit its bytes")
-    return begin, end, known[0], count
+    return Tensor(name, known[0], tuple(shape), start + begin, start + end)
 
 
 def _counts(value: object) -> TypeGuard[list[int]]:
@@ -554,28 +675,34 @@ _EXTERNAL_DATA, _DATA_LOCATION, _EXTERNAL = 13, 14, 1
 def _locations(file: BufferedReader, size: int, full: str) -> set[str]:
     """Every `location` of external data in an ONNX model, as written there."""
     found: set[str] = set()
+    for begin, end in onnx_tensors(file, size, full):
+        found.update(_tensor_location(file, begin, end, full))
+    return found
+
+
+def onnx_tensors(file: BufferedReader, size: int, full: str) -> Iterator[tuple[int, int]]:
+    """Where each tensor message of an ONNX model begins and ends, wherever in it."""
     todo = [("model", 0, size)]
     while todo:
         message, begin, end = todo.pop()
         if message == "tensor":
-            found.update(_tensor_location(file, begin, end, full))
+            yield begin, end
             continue
-        for number, start, stop, _ in _fields(file, begin, end, full):
+        for number, start, stop, _ in protobuf(file, begin, end, full):
             inner = _ONNX[message].get(number)
             if inner is not None and start < stop:
                 todo.append((inner, start, stop))
-    return found
 
 
 def _tensor_location(file: BufferedReader, begin: int, end: int, full: str) -> Iterator[str]:
     external, entries = False, []
-    for number, start, stop, value in _fields(file, begin, end, full):
+    for number, start, stop, value in protobuf(file, begin, end, full):
         if number == _DATA_LOCATION:
             external = value == _EXTERNAL
         elif number == _EXTERNAL_DATA:
             entries.append((start, stop))
     for start, stop in entries if external else ():
-        pair = {n: (a, b) for n, a, b, _ in _fields(file, start, stop, full)}
+        pair = {n: (a, b) for n, a, b, _ in protobuf(file, start, stop, full)}
         if 1 in pair and 2 in pair and _bytes(file, *pair[1]) == b"location":
             yield _bytes(file, *pair[2]).decode("utf-8", "replace")
 
@@ -585,7 +712,7 @@ def _bytes(file: BufferedReader, start: int, stop: int) -> bytes:
     return file.read(min(stop - start, 4096))  # the longest path there is
 
 
-def _fields(
+def protobuf(
     file: BufferedReader, at: int, end: int, full: str
 ) -> Iterator[tuple[int, int, int, int | None]]:
     """The fields of a protocol buffer message in bytes [at, end) of the file: number, where the

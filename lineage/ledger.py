@@ -359,7 +359,8 @@ def record(connection: Connection, own: int) -> Record:
         "SELECT id, uri, host, gone_at FROM place WHERE organism = ? ORDER BY id", (own,)
     )
     files = connection.rows(
-        """SELECT f.path, f.bytes, f.sha256, f.genome FROM place p JOIN file f ON f.place = p.id
+        """SELECT f.path, f.bytes, f.sha256, f.genome, f.modified
+           FROM place p JOIN file f ON f.place = p.id
            WHERE p.organism = ? AND p.id = (SELECT q.id FROM place q JOIN file g ON g.place = q.id
              WHERE q.organism = ? ORDER BY q.gone_at IS NOT NULL, q.id DESC LIMIT 1)
            ORDER BY f.genome DESC, f.path""",
@@ -370,8 +371,8 @@ def record(connection: Connection, own: int) -> Record:
         organism=known,
         names=tuple(names),
         places=tuple(Place(uri, host, moment(gone)) for _, uri, host, gone in places),
-        files=tuple(File(path, size, bytes(sha).hex(), bool(genome))
-                    for path, size, sha, genome in files),
+        files=tuple(File(path, size, bytes(sha).hex(), bool(genome), modified)
+                    for path, size, sha, genome, modified in files),
         parents=tuple(links(connection, [own])),
         children=connection.value("SELECT count(*) FROM edge WHERE parent = ?", (own,)),
         scores=tuple(scores(connection, [own], every=True).get(own, ())),

@@ -268,12 +268,15 @@ class Parent:
 @dataclass(frozen=True, slots=True)
 class File:
     """One file of a checkpoint folder. `path` is relative to the place, with forward slashes;
-    `sha256` is 64 hex digits; `genome` tells weights from what is carried along."""
+    `sha256` is 64 hex digits; `genome` tells weights from what is carried along; `modified` is the
+    time of last modification when it was hashed, in nanoseconds since 1970, None where it is not
+    known."""
 
     path: str
     bytes: int
     sha256: str
     genome: bool
+    modified: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -886,7 +886,7 @@ class _Batch:
                 self._note(done, "placed", {"place": uri})
             files = self.told_files if new.imported else self.files
             files += [
-                (place, f.path, f.bytes, bytes.fromhex(f.sha256), int(f.genome))
+                (place, f.path, f.bytes, bytes.fromhex(f.sha256), int(f.genome), f.modified)
                 for f in new.files.get(uri, ())
             ]
             if living and local and not self.known[own].ghost:
@@ -935,7 +935,7 @@ class _Batch:
         )
         many(
             f"{INSERT_FILE} DO UPDATE SET bytes = excluded.bytes, sha256 = excluded.sha256, "
-            "genome = excluded.genome",
+            "genome = excluded.genome, modified = excluded.modified",
             self.files,
         )
         many(f"{INSERT_FILE} DO NOTHING", self.told_files)
@@ -1104,7 +1104,7 @@ class _Batch:
 
 
 INSERT_FILE = (
-    "INSERT INTO file (place, path, bytes, sha256, genome) VALUES (?, ?, ?, ?, ?) "
+    "INSERT INTO file (place, path, bytes, sha256, genome, modified) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (place, path)"
 )
 

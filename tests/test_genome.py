@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save, save_file
 
+import lineage
 from lineage import genome
 from lineage.errors import GenomeError, LineageError
 
@@ -762,3 +763,13 @@ def test_a_folder_with_a_dot_keeps_its_name(tmp_path: Path) -> None:
 @given(st.text(alphabet="1-_=.step" + "checkpointx/", min_size=1, max_size=60))
 def test_default_name_is_never_empty(path: str) -> None:
     assert genome.default_name("/" + path)
+
+
+def test_a_file_keeps_when_it_was_modified_to_the_nanosecond(tmp_path: Path) -> None:
+    weights = tensors(tmp_path / "model.safetensors")
+    os.utime(weights, ns=(0, 1_700_000_000_123_456_789))
+    (file,) = genome.read(weights).files
+    assert file.modified == 1_700_000_000_123_456_789
+    with lineage.open(tmp_path / "registry.db") as registry:
+        (kept,) = registry.record(registry.register(weights)).files
+    assert kept == file

@@ -147,7 +147,8 @@ def do(registry: Registry, act: str, *what: Any) -> None:
             registry.register(**what[0])
         elif act == "files":
             digest, place = what
-            files = [File("model.safetensors", 7, digest, True), File("a/ü.json", 0, digest, False)]
+            at = 1_700_000_000_123_456_789
+            files = [File("m.safetensors", 7, digest, True, at), File("a/ü", 0, digest, False)]
             registry.register_many([registration(digest=digest, place=place, files=files)])
         elif act == "score":
             ref, score = what

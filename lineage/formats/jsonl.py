@@ -9,8 +9,9 @@ is unknown is left out, or null. Times are ISO 8601 in UTC, units SI (J, W, s). 
     digest          of the genome: 64 hex digits
     kind            `epigenetic`; left out of a genomic organism
     ghost           true of one that was named as a parent and never registered
-    places          [{uri, host, gone, files: [{path, bytes, sha256, genome}]}], or plain URIs;
-                    `gone` is when its files were there no more
+    places          [{uri, host, gone, files: [{path, bytes, sha256, genome, modified}]}], or plain
+                    URIs; `gone` is when its files were there no more, `modified` in nanoseconds
+                    since 1970
     parents         [{ref, relation, weight, evidence, confidence, needed}], one for each evidence,
                     or plain references
     fitness         [{task, metric, split, value, direction, stderr, n, at}], all ever
@@ -231,14 +232,17 @@ def _names(connection: Connection, packed: Any) -> Found:
 
 def _places(connection: Connection, packed: Any) -> Found:
     files: Found = defaultdict(list)
-    for place, path, size, sha256, genome in connection.rows(
-        f"""SELECT f.place, f.path, f.bytes, f.sha256, f.genome
+    for place, path, size, sha256, genome, modified in connection.rows(
+        f"""SELECT f.place, f.path, f.bytes, f.sha256, f.genome, f.modified
             FROM {connection.ids} AS i CROSS JOIN place p CROSS JOIN file f
             WHERE p.organism = i.id AND f.place = p.id""",
         (packed,),
     ):
         files[place].append(
-            {"path": path, "bytes": size, "sha256": bytes(sha256).hex(), "genome": bool(genome)}
+            _known(
+                path=path, bytes=size, sha256=bytes(sha256).hex(), genome=bool(genome),
+                modified=modified,
+            )
         )
     rows = _by_organism(connection, packed, "t.id, t.uri, t.host, t.gone_at", "place", "t.id")
     return {
@@ -729,7 +733,7 @@ _decode = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
 
 NAME = dict.fromkeys(["name", "version"])
 PLACE = dict.fromkeys(["uri", "host", "gone", "files"])
-FILE = dict.fromkeys(["path", "bytes", "sha256", "genome"])
+FILE = dict.fromkeys(["path", "bytes", "sha256", "genome", "modified"])
 PARENT = dict.fromkeys(
     ["ref", *NAME, "place", "relation", "weight", "evidence", "confidence", "needed"]
 )
@@ -919,12 +923,14 @@ def _add_places(new: Registration, written: Mapping[str, Any]) -> None:
 
 def _file(written: Any) -> File:
     one = _checked(written, FILE, "a file")
-    missing = [key for key in FILE if key not in one]
+    missing = [key for key in FILE if key not in one and key != "modified"]
     if missing:
         raise InvalidValue(f"a file needs {', '.join(missing)}: {_short(written)}.")
     sha256 = _digest(one["sha256"], "sha256").hex()
     path = text(one["path"], "the path of a file")
-    return File(path, _whole(one["bytes"], "the bytes of a file"), sha256, _flag(one, "genome"))
+    size = _whole(one["bytes"], "the bytes of a file")
+    modified = _whole(one["modified"], "modified", least=-(2**63)) if "modified" in one else None
+    return File(path, size, sha256, _flag(one, "genome"), modified)
 
 
 def _checked_aliases(new: Registration, written: Mapping[str, Any]) -> tuple[str, ...]:
