@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import asking, crowd, generate, peers, selecting, space, starting, writing
+from bench import asking, crowd, generate, importing, peers, selecting, space, starting, writing
 from bench.timing import Figure, table
 
 
@@ -29,14 +29,15 @@ class Size:
     questions: int
     rounds: int
     bulk: int
+    table: int
     mlflow: int
     crowd: tuple[int, int, int]
     starts: int
 
 
-NORMAL = Size(10_000, 200_000, (1_000, 10_000, 100_000), 1_000, 2_000, 7, 20_000, 10,
+NORMAL = Size(10_000, 200_000, (1_000, 10_000, 100_000), 1_000, 2_000, 7, 20_000, 20_000, 10,
               (32, 50, 10), 15)  # fmt: skip
-SCALE = Size(10_000, 2_000_000, (1_000, 10_000, 100_000), 1_000, 2_000, 4, 20_000, 10,
+SCALE = Size(10_000, 2_000_000, (1_000, 10_000, 100_000), 1_000, 2_000, 4, 20_000, 1_000_000, 10,
              (32, 50, 10), 15)  # fmt: skip
 
 
@@ -57,6 +58,7 @@ def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
     yield asking.clade(large, size.large, size.rounds)
     yield writing.growth(folder, small, large, sizes, size.singles)
     yield writing.bulk(folder, size.bulk, 5)
+    yield importing.table(folder, size.table, 3)
     yield crowd.crowd(folder, *size.crowd)
     yield starting.start(size.starts)
 

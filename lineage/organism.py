@@ -116,11 +116,14 @@ def utc(value: Any, what: str = "time") -> datetime:
         ) from error
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def text(value: Any, what: str) -> str:
     """`value` as text that both databases can hold: not empty, without NUL or lone surrogates."""
     if not isinstance(value, str) or not value.strip():
         raise InvalidValue(f"{what} must be text that is not empty, not {value!r}.")
-    if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+    if "\x00" in value or not (value.isascii() or _SURROGATE.search(value) is None):
         raise InvalidValue(f"{what} {value!r} holds a character that no database keeps.")
     return value
 

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 import lineage
-from bench import asking, crowd, generate, peers, raw, selecting, space, starting, timing, writing
+from bench import (
+    asking,
+    crowd,
+    generate,
+    importing,
+    peers,
+    raw,
+    selecting,
+    space,
+    starting,
+    timing,
+    writing,
+)
 from lineage import database, links
 
 UNLIKE = ("at", "registered", "uuid", "actor", "body", "chain")
@@ -87,6 +99,19 @@ def test_writing(registries, sizes, tmp_path):
     done.append(writing.growth(tmp_path, *registries, sizes, 5))
     done.append(writing.chained(tmp_path, 5))
     assert all(one.raw["ratio"] > 0 for one in done)
+
+
+def test_a_table_by_hand_is_the_table_that_is_imported(tmp_path):
+    importing.write(tmp_path / "t.csv", 2500)
+    found = []
+    for act in (importing.by_hand, importing.through_map):
+        act(tmp_path / "t.csv", tmp_path / f"{act.__name__}.db")
+        connection = raw.connect(tmp_path / f"{act.__name__}.db")
+        found.append(raw.contents(connection, UNLIKE))
+    by_hand, imported = found
+    assert imported["event"].pop(0) == (None, "imported")
+    assert imported == by_hand
+    assert importing.table(tmp_path, 300, 2).raw["ratio"] > 0
 
 
 def test_asking(registries, sizes, tmp_path):

@@ -182,13 +182,14 @@ class _Guess:
         yield from self._tags()
 
     def _first_of_text(self) -> str:
-        found = [column for column in self.left if not self.numeric(column)] or self.left
-        if not found:
+        text = [column for column in self.left if not self.numeric(column)]
+        first = next(iter(text or self.left), None)
+        if first is None:
             raise InvalidValue(
                 "no column can tell organisms apart: none has a name that is its alone."
             )
-        self.left.remove(found[0])
-        return found[0]
+        self.left.remove(first)
+        return first
 
     def _tags(self) -> Iterator[str]:
         for column in [c for c in self.left if self.cells(c) and not self.numeric(c)]:

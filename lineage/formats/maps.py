@@ -193,7 +193,9 @@ def number(cell: str) -> float:
 
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?").fullmatch
-_SEPARATED = re.compile(r"[+-]?[0-9]{1,3}([ ,._'’\u00a0\u202f][0-9]{3})+").fullmatch
+_SEPARATED = re.compile(
+    r"[+-]?[0-9]{1,3}([ ,._'’\u00a0\u202f][0-9]{3})+([.,][0-9]+)?"
+).fullmatch
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE).fullmatch
 
 
