@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any
 
-from lineage.energy import A100, DeviceProfile, serving_estimate
+from lineage.energy import A100, DEVICES, DeviceProfile, serving_estimate
 from lineage.errors import InvalidValue
 from lineage.organism import (
     DIRECTIONS,
@@ -512,12 +512,15 @@ class _Checker:
             self.wrong("", _no_direction(metric))
 
     def _device(self) -> DeviceProfile:
-        """The device whose joules an operation costs: the map's own, else the A100."""
+        """The device whose joules an operation costs: the map's own, or one that is known by its
+        name; else the A100."""
         self.enter("device")
         given = self._table("device")
         if not given:
             return A100
         self.unknown_keys(given, DEVICE, "[device]")
+        if list(given) == ["name"]:
+            return self._known_device(given["name"])
         missing = [key for key in DEVICE if key not in given]
         peak = given.get("peak")
         if missing:
@@ -535,6 +538,13 @@ class _Checker:
             self.wrong("peak", str(error))
             return A100
         return DeviceProfile(str(given["name"]), watts, rates, str(given["source"]))
+
+    def _known_device(self, name: Any) -> DeviceProfile:
+        known = DEVICES.get(str(name))
+        if known is None:
+            self.wrong("name", f"no device {_toml(name)} is known. {_nearest(str(name), DEVICES)} "
+                       f"Of another one tell {', '.join(DEVICE[1:])} too.")  # fmt: skip
+        return known or A100
 
     def _cost(self, given: Mapping[str, Any], device: DeviceProfile) -> Get | None:
         given = dict(given)
