@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lineage.errors import LineageError as LineageError
+    from lineage.integrations.plain import track as track
     from lineage.organism import Niche as Niche
     from lineage.organism import Organism as Organism
     from lineage.organism import Parent as Parent
@@ -28,8 +29,19 @@ _HOME = {
     "PowerCost": "lineage.organism",
     "Niche": "lineage.organism",
     "LineageError": "lineage.errors",
+    "track": "lineage.integrations.plain",
 }
-__all__ = ["LineageError", "Niche", "Organism", "Parent", "PowerCost", "Registry", "Score", "open"]
+__all__ = [
+    "LineageError",
+    "Niche",
+    "Organism",
+    "Parent",
+    "PowerCost",
+    "Registry",
+    "Score",
+    "open",
+    "track",
+]
 
 
 def __getattr__(name: str) -> Any:

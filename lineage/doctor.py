@@ -20,7 +20,7 @@ from itertools import groupby, islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from lineage import chain, links, schema, snapshots
+from lineage import chain, links, schema, snapshots, spool
 from lineage import database as ground
 from lineage.database import Connection, Database
 from lineage.references import candidates, this_host
@@ -64,7 +64,8 @@ class Finding:
 class Checkup:
     """What an examination found. `skipped` are checks that make no sense before what was found is
     mended. `counts` tells what was looked at: organisms, ghosts, links, scores, costs, events; and
-    places, files, hashed bytes, and the places on other hosts, which nobody can look at from here.
+    places, files, hashed bytes, and the places on other hosts, which nobody can look at from here;
+    `waiting` are records of training runs that have not come in.
     `snapshot` is `fresh`, `stale` or `none`: no fault, since a question then takes the long way.
     `seconds` is how long it took."""
 
@@ -99,6 +100,8 @@ def examine(
     tell: Progress = progress or (lambda *_: None)
     with _careful(database):
         findings, skipped, counts, state = _in_database(database, deep, head, tell)
+    spooled, counted = _in_spool(database)
+    findings, counts = findings + spooled, {**counts, **counted}
     if (files or deep) and not skipped:
         found, looked_at = _on_disk(database, deep, tell)
         findings += found
@@ -112,6 +115,16 @@ def examine(
         snapshot=state,
         seconds=time.monotonic() - begun,
     )
+
+
+def _in_spool(database: Database) -> tuple[list[Finding], dict[str, int]]:
+    """What training runs left that never can come in, and how much waits: no fault, while one
+    runs."""
+    folder = spool.folder_of(database.address)
+    aside = spool.set_aside(folder)
+    examples = (f"{file}: {reason}" for file, reason in aside)
+    found = _finding("set_aside", len(aside), examples, [str(folder / spool.SET_ASIDE)])
+    return found, {"waiting": len(spool.waiting(folder))}
 
 
 @contextmanager
@@ -249,6 +262,11 @@ WORDS = {
         "The interval snapshot does not hold who was there when it was made: large clades are "
         "counted wrongly.",
         REPAIR,
+    ),
+    "set_aside": (
+        "What training runs recorded could not be accepted, each record for its own reason.",
+        "`lineage sync {}` tries again, once the reason is gone; a record that nobody wants can be "
+        "deleted",
     ),
     "places": (
         "Checkpoints are not where they were registered on this host: moved, deleted, or on a disk "

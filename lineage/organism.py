@@ -52,14 +52,24 @@ _NEVER_FITNESS = re.compile(
 )
 
 
+def never_fitness(metric: str) -> bool:
+    """Whether a number of this name is no fitness: timings, throughputs, epochs, steps, gradient
+    norms, learning rates."""
+    return _NEVER_FITNESS.match(_bare(metric)) is not None
+
+
+def _bare(metric: str) -> str:
+    return re.sub(r"^(eval|test|val|valid|validation)[_/]", "", metric.lower())
+
+
 @lru_cache(maxsize=4096)
 def known_direction(metric: str) -> str | None:
     """`higher` or `lower` where the direction of `metric` is common knowledge, else None.
 
     A leading `eval_` or `test_` is ignored. Timings, epochs, gradient norms and learning rates
     have no direction: they are no fitness."""
-    bare = re.sub(r"^(eval_|test_|val_|validation_)", "", metric.lower())
-    if _NEVER_FITNESS.match(bare):
+    bare = _bare(metric)
+    if never_fitness(metric):
         return None
     if _HIGHER.match(bare):
         return "higher"

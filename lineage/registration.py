@@ -91,6 +91,7 @@ class Registration:
     epigenetic: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     ghost: bool = False
+    lost: bool = False  # its files went before anybody read them: no other organism is this one
     # What only an import brings. It tells of another registry: there, a name has the version that
     # it has, a path is on some other disk, and its own events say what happened.
     imported: bool = False
@@ -548,6 +549,9 @@ class _Batch:
         """The organism that a registration means, None for a new one; and others that turn out to
         be the same."""
         waiting = [own for uri, _ in new.places for own in self._waiting_at(uri, new)]
+        if new.lost:
+            waiting = list(dict.fromkeys(own for own in waiting if self.known[own].ghost))
+            return (waiting[0] if waiting else None), waiting[1:]
         named = self._named(new)
         if new.digest is not None:
             target = self.digests.get(new.digest)
@@ -587,7 +591,8 @@ class _Batch:
                      if self._waits(own) and not self.names_of[own]), None)  # fmt: skip
 
     def _waits(self, own: int) -> bool:
-        return self.known[own].digest is None
+        """Whether a digest may still come to be known. Files that are gone have none any more."""
+        return self.known[own].digest is None and self.known[own].status != "culled"
 
     def _named(self, new: Registration) -> int | None:
         if new.name is None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lineage import (
@@ -54,6 +55,8 @@ from lineage.trees.gather import gather
 from lineage.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
+    from lineage.arrivals import Brought
+    from lineage.arrivals import Progress as SyncProgress
     from lineage.backup import Backup
     from lineage.doctor import Checkup
     from lineage.doctor import Progress as CheckupProgress
@@ -541,6 +544,17 @@ class Registry:
         with self._read() as connection:
             event, chained = chain.head(connection)
             return event, chained.hex()
+
+    def sync(
+        self, folder: str | os.PathLike[str] | None = None, *, progress: SyncProgress | None = None
+    ) -> Brought:
+        """Bring in what training runs left in a spool: the registry's own, or that of another
+        machine in `folder`. Each record comes in once, in any order; what never can is set aside.
+        """
+        from lineage import arrivals, spool
+
+        where = spool.folder_of(self.database.address) if folder is None else Path(folder)
+        return arrivals.bring_in(self.store, where, progress)
 
     def doctor(
         self,

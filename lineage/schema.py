@@ -346,9 +346,10 @@ arrival = Table(
     metadata,
     Column("uuid", LargeBinary(16), primary_key=True),
     Column("at", BigInteger, nullable=False),
+    Column("organism", Id, ForeignKey("organism.id")),
     sqlite_with_rowid=False,
 )
-"""The records of a spool that came in, each once."""
+"""The records of a spool that came in, each once, and the organism that each brought."""
 
 lease = Table(
     "lease",

@@ -134,15 +134,12 @@ class Act:
         self.store = store
         self.connection = connection
         self.at = now()
+        self.who: chain.Who = (*_who(), os.getpid(), store.command)
         self.niches: dict[Niche, tuple[int, str | None]] = {}
         self.meters: dict[str, int] = {}
         self.actors: dict[chain.Who, int] = {}
 
     # who, when, what
-
-    @property
-    def who(self) -> chain.Who:
-        return (*_who(), os.getpid(), self.store.command)
 
     def actor_of(self, who: chain.Who) -> int:
         own = self.store.actors.get(who) or self.actors.get(who)
@@ -591,9 +588,10 @@ def alias(store: Store, ref: Any, new: str) -> int:
     return own
 
 
-def set_alias(act: Act, own: int, new: str) -> None:
+def set_alias(act: Act, own: int, new: str, names: Sequence[str] = ()) -> None:
+    """Let `name@new` mean an organism, for these of its names or for all."""
     new = check_alias(new)
-    names = [row[0] for row in act.connection.rows(
+    names = names or [row[0] for row in act.connection.rows(
         "SELECT DISTINCT name FROM name WHERE organism = ? ORDER BY name", (own,))]
     if not names:
         raise InvalidValue(

@@ -52,7 +52,10 @@ def own_world(
     home = tmp_path_factory.mktemp("home")
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(home))
-    for name in ("LINEAGE_DB", "XDG_DATA_HOME", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+    for name in (
+        "LINEAGE_DB", "LINEAGE_SPOOL", "XDG_DATA_HOME", "XDG_STATE_HOME",
+        "NO_COLOR", "FORCE_COLOR", "COLUMNS",
+    ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
 
 

@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: dict[int, str] = {
     1: "errors organism shown energy references schema database",
-    2: "store chain genome links registration snapshots upgrade migrations backup",
+    2: "store chain genome links registration snapshots upgrade migrations backup spool arrivals",
     3: "pedigree ledger clades costs regression best impact whereabouts",
     4: "selection doctor",
     5: "trees formats viz",
     6: "registry",
-    7: "cli examples",
+    7: "cli examples integrations",
 }
 """Rooms from the ground up: modules and packages directly under `lineage`."""
 

@@ -62,6 +62,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
     "Exchange": {
         "import": ("exchanging:import_", "read organisms from JSON Lines"),
         "export": ("exchanging:export", "write the registry as JSON Lines"),
+        "sync": ("syncing:sync", "bring in what training runs left in their spool"),
     },
     "Keep": {
         "doctor": ("checking:doctor", "what is wrong with the registry, and what mends it"),

@@ -164,6 +164,11 @@ def _looked_at(found: Checkup) -> str:
         parts.append(f"{files} in {places} on this host{bytes_read}")
         if counts["elsewhere"]:
             parts.append(f"{counted(counts['elsewhere'], 'place')} on other hosts not looked at")
+    if counts.get("waiting"):
+        parts.append(
+            f"{counted(counts['waiting'], 'record waits', 'records wait')} in the spool for "
+            "`lineage sync`"
+        )
     if found.snapshot == "stale":
         parts.append("a stale snapshot, which --repair --apply renews")
     return f"{', '.join(parts) or 'nothing recorded'}; {found.seconds:.1f} s"

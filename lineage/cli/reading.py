@@ -659,6 +659,10 @@ def _known_by(costs: Sequence[PowerCost]) -> str:
     return f"{sources}{f' by {meters}' if meters else ''}{times}"
 
 
+def _why_gone(by: str | None) -> str:
+    return "rotation deleted it" if by == "rotation" else "other weights are there now"
+
+
 def _gone(at: datetime | None) -> str:
     return "" if at is None else f"✕ gone since {when(at)}"
 
@@ -807,6 +811,6 @@ WORDINGS: dict[str, Callable[[Mapping[str, Any]], str | list[str]]] = {
     "placed": lambda body: f"at {body['place']}",
     "named": lambda body: f"{body['name']}@v{body['version']}",
     "identified": lambda body: f"digest {body['digest'][:12]}",
-    "gone": lambda body: f"from {body['place']}: other weights are there now",
+    "gone": lambda body: f"from {body['place']}: {_why_gone(body.get('by'))}",
     "link_set_aside": lambda body: "it would close " + " → ".join(body["would_close"]),
 }  # fmt: skip

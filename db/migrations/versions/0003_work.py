@@ -46,6 +46,7 @@ def upgrade() -> None:
         "arrival",
         sa.Column("uuid", sa.LargeBinary(16), primary_key=True),
         sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("organism", ID, sa.ForeignKey("organism.id")),
         sqlite_with_rowid=False,
     )
     op.create_table(
