@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lineage.errors import LineageError as LineageError
+    from lineage.frames import to_networkx as to_networkx
+    from lineage.frames import to_pandas as to_pandas
     from lineage.integrations.plain import track as track
     from lineage.organism import Niche as Niche
     from lineage.organism import Organism as Organism
@@ -29,6 +31,8 @@ _HOME = {
     "PowerCost": "lineage.organism",
     "Niche": "lineage.organism",
     "LineageError": "lineage.errors",
+    "to_networkx": "lineage.frames",
+    "to_pandas": "lineage.frames",
     "track": "lineage.integrations.plain",
 }
 __all__ = [
@@ -40,6 +44,8 @@ __all__ = [
     "Registry",
     "Score",
     "open",
+    "to_networkx",
+    "to_pandas",
     "track",
 ]
 

@@ -8,9 +8,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 from lineage import costs, ledger
+from lineage.answers import Answer
 from lineage.clades import members
 from lineage.database import Connection
 from lineage.errors import InvalidValue
@@ -52,7 +53,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(Answer):
     """Who is best in a niche among the living. Without `per`: the fittest first, of equals the one
     registered first. With `per`: for each unit of cost the front, from the cheapest to the fittest;
     costs in different units are never compared. A lower score can be worth any saving or none, so
@@ -64,6 +65,8 @@ class Ranking:
     that score better than the best living one, and are selected against or culled. With `per`:
     `beaten` counts living ones that are not on the front, `uncosted` those whose cost is unknown;
     these are in no front."""
+
+    _rows: ClassVar[str] = "standings"
 
     niche: Niche
     direction: str

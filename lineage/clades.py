@@ -7,8 +7,10 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from lineage import ledger, snapshots
+from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.organism import Niche, Organism, Score
 from lineage.snapshots import Snapshot
@@ -37,7 +39,7 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
-class Clade:
+class Clade(Answer):
     """An organism and all its descendants, each once, in numbers.
 
     `count` is of registered organisms of any vital status, itself too; `ghosts`, that were only
@@ -46,6 +48,8 @@ class Clade:
     the training of all, living or not, and None where nothing is; it is known of `metered`
     organisms. `from_snapshot` tells how it was counted; the numbers are the same, but for the last
     digits of `joules`."""
+
+    _rows: ClassVar[str] = "best"
 
     organism: Organism
     count: int

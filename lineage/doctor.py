@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lineage import chain, links, schema, snapshots, spool
 from lineage import database as ground
+from lineage.answers import Answer
 from lineage.database import Connection, Database
 from lineage.references import candidates, this_host
 from lineage.store import EVIDENCE_RANK, Act, Store
@@ -61,13 +62,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class Checkup(Answer):
     """What an examination found. `skipped` are checks that make no sense before what was found is
     mended. `counts` tells what was looked at: organisms, ghosts, links, scores, costs, events; and
     places, files, hashed bytes, and the places on other hosts, which nobody can look at from here;
     `waiting` are records of training runs that have not come in.
     `snapshot` is `fresh`, `stale` or `none`: no fault, since a question then takes the long way.
     `seconds` is how long it took."""
+
+    _rows: ClassVar[str] = "findings"
 
     registry: str
     schema: str

@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lineage import clades, ledger
+from lineage.answers import Answer
 from lineage.clades import Clade
 from lineage.database import Connection
 from lineage.organism import Organism
@@ -27,7 +29,7 @@ WHERE o.status <> 'culled' AND o.ghost = 0 ORDER BY o.generation, o.id"""
 
 
 @dataclass(frozen=True, slots=True)
-class Impact:
+class Impact(Answer):
     """What it would mean if an organism went.
 
     `broken` counts those not culled that need it to run, through any chain; `dependents` holds the
@@ -36,6 +38,8 @@ class Impact:
     `places` says of each place whether the files are there; `files` and `bytes` are what is there
     on this machine and would be freed, each file once. `joules` were spent on its own training,
     None where that is unknown."""
+
+    _rows: ClassVar[str] = "dependents"
 
     organism: Organism
     broken: int

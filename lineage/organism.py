@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
+from lineage.answers import Answer
 from lineage.errors import InvalidValue
 
 RELATIONS = (
@@ -166,7 +167,7 @@ class Niche:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class Score(Answer):
     """A fitness: what an organism scored in a niche (`task/metric`).
 
     `direction` (`higher` or `lower` is better) is taken from common knowledge of the metric when
@@ -199,9 +200,12 @@ class Score:
         if self.at is not None:
             set_(self, "at", utc(self.at))
 
+    def _column(self) -> tuple[str, Any]:
+        return str(self.niche), self.value
+
 
 @dataclass(frozen=True, slots=True)
-class PowerCost:
+class PowerCost(Answer):
     """What an organism costs in one phase, in SI units (J, W, s) and the units named.
 
     `per="total"`: an interval of work, told apart by `uuid`; totals of a phase add up, each uuid
@@ -246,6 +250,9 @@ class PowerCost:
             )
         if self.at is not None:
             set_(self, "at", utc(self.at))
+
+    def _column(self) -> tuple[str, Any]:
+        return f"{self.phase} J/{self.per}", self.joules
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,10 +310,14 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Organism:
+class Organism(Answer):
     """One registered checkpoint. `digest` is 64 hex digits, None until files are seen. A `ghost`
     was named as a parent and is not yet registered. `generation` is the longest distance from a
     founder; `bytes` the size of the genome; `latest` says that its bare name means this version."""
+
+    _brief: ClassVar[tuple[str, ...]] = (
+        "name", "version", "status", "generation", "parameters", "bytes",
+    )  # fmt: skip
 
     id: int
     name: str | None
@@ -347,7 +358,7 @@ class Organism:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class Link(Answer):
     """A parent link between two organisms with every evidence for it."""
 
     child: Organism
@@ -359,7 +370,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class Event(Answer):
     """Something that happened to an organism: who (`user`, `host`, `pid`, `command`), when, what
     (`kind`), and the numbers (`body`)."""
 
@@ -375,8 +386,10 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Record(Answer):
     """Everything known of one organism."""
+
+    _rows: ClassVar[str] = "scores"
 
     organism: Organism
     names: tuple[tuple[str, int], ...]

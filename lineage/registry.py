@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lineage import (
     best,
@@ -26,6 +26,7 @@ from lineage import (
     store,
     whereabouts,
 )
+from lineage.answers import Answer
 from lineage.best import Ranking
 from lineage.clades import Clade
 from lineage.database import Connection
@@ -88,7 +89,7 @@ def open(
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Answer):
     """What `register_many` did: organisms that are new, that gained something, that were known in
     full; and what was set aside, as (index of the entry, reason)."""
 
@@ -99,7 +100,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Answer):
     """What a list tells of an organism: the links to its parents, the scores that count, and what
     serving it costs with what it needs to run, one a unit."""
 
@@ -124,9 +125,11 @@ class NicheDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Answer):
     """Two organisms since their most recent common ancestors: the links from one of these (`since`)
     down each branch, niche by niche what they scored, and what they are and cost."""
+
+    _rows: ClassVar[str] = "niches"
 
     a: Organism
     b: Organism

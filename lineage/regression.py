@@ -14,9 +14,10 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from lineage import ledger, pedigree
+from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.errors import InvalidValue, NotFound
 from lineage.organism import Niche, Organism, Score, known_direction
@@ -40,7 +41,17 @@ Value = tuple[float, float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Bisection:
+class Step:
+    """An organism on the way, with its score or None; `verdict` is `before` or `after` for the ends
+    of the link that changed it, `evaluate` for the one to evaluate next, else empty."""
+
+    organism: Organism
+    score: Score | None
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bisection(Answer):
     """`chain` runs from the older organism to the younger, each with its score or None; all that
     follows are indices into it.
 
@@ -55,6 +66,8 @@ class Bisection:
     be expected. All are None where A and B score exactly alike. `direction` says what is better,
     None when unknown."""
 
+    _rows: ClassVar[str] = "steps"
+
     niche: Niche
     direction: str | None
     chain: tuple[Organism, ...]
@@ -68,6 +81,15 @@ class Bisection:
     steepest: int | None
     evaluate: int | None
     left: int
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The chain as rows."""
+        told = {self.evaluate: "evaluate", self.before: "before", self.after: "after"}
+        return tuple(
+            Step(organism, score, told.get(index, ""))
+            for index, (organism, score) in enumerate(zip(self.chain, self.scores, strict=True))
+        )
 
 
 def bisect(

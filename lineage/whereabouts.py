@@ -8,8 +8,10 @@ import stat
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lineage import ledger
+from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.errors import GenomeError, NotFound
 from lineage.organism import Organism, Place
@@ -30,8 +32,10 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class Whereabouts(Answer):
     """The places of an organism, the latest recorded first, as they were found."""
+
+    _rows: ClassVar[str] = "seen"
 
     organism: Organism
     seen: tuple[Seen, ...]

@@ -14,11 +14,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: dict[int, str] = {
-    1: "errors organism shown energy references schema database",
+    1: "answers errors organism shown energy references schema database",
     2: "store chain genome links registration snapshots upgrade migrations backup spool arrivals",
     3: "pedigree ledger clades costs regression best impact whereabouts",
     4: "selection doctor",
-    5: "trees formats viz",
+    5: "frames trees formats viz",
     6: "registry",
     7: "cli examples integrations",
 }
@@ -34,7 +34,7 @@ MAPPED = {
 }
 """Packages of the wheel that lie elsewhere in the checkout (setup.cfg, package_dir)."""
 
-HEAVY = {"alembic", "huggingface_hub", "networkx", "numpy", "pyvis", "rich", "sqlalchemy"}
+HEAVY = {"alembic", "huggingface_hub", "networkx", "numpy", "pandas", "pyvis", "rich", "sqlalchemy"}
 
 
 def folders() -> dict[str, Path]:

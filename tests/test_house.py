@@ -154,6 +154,39 @@ def test_a_registry_is_made_and_read_from_a_wheel(command: Path, tmp_path: Path)
     assert "founder" in run(command, "ls")
 
 
+def test_the_types_of_a_users_script_are_checked(command: Path, tmp_path: Path) -> None:
+    """py.typed is shipped, and what comes out of a question has a type."""
+    pytest.importorskip("mypy")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import lineage\n"
+        "with lineage.open() as registry:\n"
+        "    base = registry.register('runs/base', name='base', fitness={'gsm8k/acc': 0.4})\n"
+        "    reveal_type(base)\n"
+        "    reveal_type(registry.best('gsm8k/acc').standings[0].score.value)\n"
+        "    reveal_type(registry.select().proposals[0].reasons[0].by)\n"
+        "    reveal_type(registry.path(base, base)[0].relation)\n"
+        "    lineage.to_networkx(registry.family(base)).nodes\n"
+        "    registry.register('runs/base', nmae='base').nmae\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable",
+         command.with_name("python"), script],
+        capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": ""},
+    )  # fmt: skip
+    told = re.findall(r"Revealed type is \"(.*)\"", done.stdout)
+    assert [one.replace("builtins.", "") for one in told] == [
+        "lineage.organism.Organism",
+        "float",
+        "lineage.organism.Organism | None",
+        "str",
+    ], done.stdout
+    assert re.findall(r"error: .*", done.stdout) == [
+        'error: "Organism" has no attribute "nmae"  [attr-defined]'
+    ], done.stdout
+
+
 def test_the_launcher_of_a_checkout_is_the_same_command() -> None:
     said = run(sys.executable, ROOT / "cli.py", "--help", env={**os.environ, "COLUMNS": "80"})
     assert said == run(

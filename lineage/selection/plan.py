@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from lineage import ledger, store
+from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.organism import Event, Niche, Organism
 from lineage.selection import front as fronts
@@ -56,8 +57,10 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Answer):
     """An organism that no longer justifies its power bill, with one reason a niche and unit."""
+
+    _rows: ClassVar[str] = "reasons"
 
     organism: Organism
     reasons: tuple[Reason, ...]
@@ -81,10 +84,12 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Answer):
     """What selection found. `proposed` counts all proposals; `proposals`, `kept` and `unknown` hold
     the first of each, as many as were asked for. `living` counts the organisms that are alive;
     `marked` how many were marked when the plan was applied, None for a dry run."""
+
+    _rows: ClassVar[str] = "proposals"
 
     living: int
     proposed: int
@@ -98,10 +103,12 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Answer):
     """Why an organism lives or not. `standings`: its reasons, niche by niche; where `by` is None it
     is on the front. `guards` is what keeps it whatever the numbers; `missing` what is needed to
     judge it (`score`, `cost`, empty for nothing); `mark` the event that marked it, if it is."""
+
+    _rows: ClassVar[str] = "standings"
 
     organism: Organism
     standings: tuple[Reason, ...]

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from lineage.answers import Answer
 from lineage.organism import Niche, Organism, PowerCost, Score
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Member(Answer):
     """An organism in a picture. `scores` holds the latest in each niche; `serving` is what serving
     it costs, its base included, and may be estimated; `training` is its own training;
     `reason` is why it is selected against, in one sentence; `front` names the niches, as text, on
@@ -41,13 +43,15 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class Family(Answer):
     """Organisms and the links between them; an acyclic graph.
 
     `members` by organism id, in the order of registration; `branches` only between members, the
     parents of a child in the order they were given; `root` is the organism asked for, None for
     the forest; `niche` is the one shown, None for the one scored most; `folded` counts by organism
     id the organisms below it that are not drawn; `hidden` counts all that are not drawn."""
+
+    _rows: ClassVar[str] = "members"
 
     members: Mapping[int, Member]
     branches: tuple[Branch, ...]
