@@ -92,6 +92,7 @@ class Registration:
     facts: dict[str, Any] = field(default_factory=dict)
     ghost: bool = False
     lost: bool = False  # its files went before anybody read them: no other organism is this one
+    exact: bool = False  # the names of its parents are exact, as on the Hub: no evidence `named`
     # What only an import brings. It tells of another registry: there, a name has the version that
     # it has, a path is on some other disk, and its own events say what happened.
     imported: bool = False
@@ -279,6 +280,13 @@ def _is_place(ref: str) -> bool:
     return ref.startswith(("hf:", "/", "./", "../", "~")) or bool(URI.match(ref))
 
 
+def _also(uri: str) -> tuple[str, ...]:
+    """The places at which what is at `uri` may be waited for: `hf:org/name@revision` is what a
+    reference to `hf:org/name` means too."""
+    repository, at, _ = uri.rpartition("@")
+    return (uri, repository) if at and uri.startswith("hf:") else (uri,)
+
+
 @dataclass(slots=True)
 class _Known:
     """What the registry holds of an organism that a batch may mean."""
@@ -344,7 +352,7 @@ class _Batch:
         digests = {one.digest for one in wanted if one.digest}
         names = {one.name for one in wanted if one.name}
         pairs = {(o.name, o.version) for o in wanted if o.name and o.version}
-        places = {uri for one in wanted for uri, _ in one.places}
+        places = {each for one in wanted for uri, _ in one.places for each in _also(uri)}
         for one in wanted:
             pairs.update(one.more_names)
             for parent in one.parents:
@@ -536,7 +544,8 @@ class _Batch:
         relation = relation_of(how, len(new.parents), new.relation)
         needed = is_needed(how, relation, new.epigenetic)
         # one import is one document, which says itself how it knows
-        if how.evidence == "declared" and not new.imported and self._by_bare_name(parent, how.ref):
+        bare = not (new.imported or new.exact) and self._by_bare_name(parent, how.ref)
+        if how.evidence == "declared" and bare:
             how = replace(how, evidence="named")
         return parent, relation, how, needed
 
@@ -552,6 +561,7 @@ class _Batch:
         if new.lost:
             waiting = list(dict.fromkeys(own for own in waiting if self.known[own].ghost))
             return (waiting[0] if waiting else None), waiting[1:]
+        waiting += [own for uri, _ in new.places for own in self._waiting_for_any(uri)]
         named = self._named(new)
         if new.digest is not None:
             target = self.digests.get(new.digest)
@@ -583,6 +593,15 @@ class _Batch:
             for own in map(self._now, self.at_place[uri])
             if self._waits(own)
             and (self.known[own].ghost or not is_local(uri) or not self.names_of[own])
+        ]
+
+    def _waiting_for_any(self, uri: str) -> list[int]:
+        """The ghosts that wait for a repository of the Hub whatever its revision."""
+        return [
+            own
+            for stem in _also(uri)[1:]
+            for own in map(self._now, self.at_place.get(stem, ()))
+            if self._waits(own) and self.known[own].ghost
         ]
 
     def _known_by_place(self, uri: str) -> int | None:

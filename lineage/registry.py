@@ -62,6 +62,9 @@ if TYPE_CHECKING:
     from lineage.doctor import Checkup
     from lineage.doctor import Progress as CheckupProgress
     from lineage.genome import Genome
+    from lineage.hub.pull import Progress as HubProgress
+    from lineage.hub.pull import Pulled
+    from lineage.hub.push import Push
 
 MANY = 100_000
 """So many new organisms at once are worth a new interval snapshot, which takes seconds."""
@@ -316,6 +319,81 @@ class Registry:
 
     def unprotect(self, ref: Any, reason: str = "") -> Organism:
         return self._organism(store.protect(self.store, ref, False, reason))
+
+    # the Hub
+
+    def hub_pull(
+        self,
+        *repos: str,
+        ancestors: bool = False,
+        descendants: bool = False,
+        depth: int | None = None,
+        endpoint: str | None = None,
+        progress: HubProgress | None = None,
+    ) -> Pulled:
+        """Bring models of the Hub in, each `org/name` or `org/name@revision`, with the digests of
+        their weights, and with relatives at most `depth` links away. Nothing is downloaded but what
+        the Hub says of them."""
+        from lineage.hub import pull
+
+        return self._pulled(
+            pull.pull_models(
+                self.store, repos, ancestors=ancestors, descendants=descendants, depth=depth,
+                endpoint=endpoint, progress=progress,
+            )
+        )  # fmt: skip
+
+    def hub_pull_list(
+        self,
+        *,
+        author: str | None = None,
+        filters: Sequence[str] = (),
+        since: datetime | str | None = None,
+        digests: bool = False,
+        endpoint: str | None = None,
+        progress: HubProgress | None = None,
+    ) -> Pulled:
+        """Bring in the models of a list of the Hub: of an author, with all filters, or all there
+        are; a pull that was cut off goes on. `since` a time, or the `last` whole pull."""
+        from lineage.hub import pull
+
+        return self._pulled(
+            pull.pull_list(
+                self.store, author=author, filters=filters, since=since, digests=digests,
+                endpoint=endpoint, progress=progress,
+            )
+        )  # fmt: skip
+
+    def hub_dump(
+        self, file: str | os.PathLike[str], progress: HubProgress | None = None
+    ) -> Pulled:
+        """Bring in a Parquet dump of the Hub, a row a model. Needs the extra `tables`."""
+        from lineage.hub import dump
+
+        return self._pulled(dump.dump(self.store, file, progress))
+
+    def _pulled(self, pulled: Pulled) -> Pulled:
+        if pulled.created >= MANY:
+            self.refresh_snapshot()
+        return pulled
+
+    def hub_push_plan(
+        self, ref: Any, *, to: str | None = None, endpoint: str | None = None
+    ) -> Push:
+        """What a push would change on an organism's card on the Hub; nothing is written."""
+        from lineage.hub import push
+
+        with self._read() as connection:
+            return push.plan(connection, ref, to=to, endpoint=endpoint)
+
+    def hub_push(
+        self, ref: Any, *, to: str | None = None, direct: bool = False, endpoint: str | None = None
+    ) -> Push:
+        """Put what is known of an organism onto its card on the Hub: as a pull request, or with
+        `direct` as a commit."""
+        from lineage.hub import push
+
+        return push.apply(self.store, ref, to=to, direct=direct, endpoint=endpoint)
 
     # read
 

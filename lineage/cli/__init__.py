@@ -60,6 +60,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "revive": ("selecting:revive", "take a mark of selection back"),
     },
     "Exchange": {
+        "hub": ("hub:hub", "models of the Hugging Face Hub in, and cards out"),
         "import": ("exchanging:import_", "read organisms from JSON Lines"),
         "export": ("exchanging:export", "write the registry as JSON Lines"),
         "sync": ("syncing:sync", "bring in what training runs left in their spool"),
