@@ -33,12 +33,13 @@ class Size:
     mlflow: int
     crowd: tuple[int, int, int]
     starts: int
+    niches: int
 
 
 NORMAL = Size(10_000, 200_000, (1_000, 10_000, 100_000), 1_000, 2_000, 7, 20_000, 20_000, 10,
-              (32, 50, 10), 15)  # fmt: skip
+              (32, 50, 10), 15, 1_000)  # fmt: skip
 SCALE = Size(10_000, 2_000_000, (1_000, 10_000, 100_000), 1_000, 2_000, 4, 20_000, 1_000_000, 10,
-             (32, 50, 10), 15)  # fmt: skip
+             (32, 50, 10), 15, 1_000)  # fmt: skip
 
 
 def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
@@ -55,6 +56,8 @@ def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
     yield from asking.ancestors(small, large, sizes, size.questions)
     yield from asking.chains(folder, size.chains, 15)
     yield from selecting.selection(large, size.large, size.rounds)
+    yield from selecting.noise(size.niches)
+    yield selecting.three_objectives(200_000, size.rounds)
     yield asking.clade(large, size.large, size.rounds)
     yield writing.growth(folder, small, large, sizes, size.singles)
     yield writing.bulk(folder, size.bulk, 5)

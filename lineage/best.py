@@ -25,12 +25,12 @@ SERVED = f"per IN ({', '.join(repr(per) for per in costs.RATES)})"
 
 # What an organism costs by itself, in the columns of costs.OWN: of those in `scope`.
 _OWN = {
-    "dollar": f"""SELECT p.organism, p.currency || '/' || p.per, p.cost, p.source
+    "dollar": f"""SELECT p.organism, p.currency || '/' || p.per, p.cost, p.source, 0
         FROM scope s JOIN power p ON p.organism = s.id
         WHERE p.phase = 'serving' AND p.current = 1 AND p.cost IS NOT NULL AND p.{SERVED}""",
-    "byte": """SELECT o.id, 'byte', o.bytes, 'measured'
+    "byte": """SELECT o.id, 'byte', o.bytes, 'measured', 0
         FROM scope s JOIN organism o ON o.id = s.id WHERE o.bytes IS NOT NULL""",
-    "parameter": """SELECT o.id, 'parameter', o.parameters, 'measured'
+    "parameter": """SELECT o.id, 'parameter', o.parameters, 'measured', 0
         FROM scope s JOIN organism o ON o.id = s.id WHERE o.parameters IS NOT NULL""",
 }
 
@@ -211,15 +211,15 @@ class _Question:
 
 
 def _costs(per: str) -> str:
-    """The common table expressions that end in `cost(organism, per, joules, source)`, whatever the
-    cost is, of those in `wanted` with what they need to run."""
+    """The common table expressions that end in `cost(organism, per, joules, source, meter)`,
+    whatever the cost is, of those in `wanted` with what they need to run."""
     if per == "joule":
         return costs.known("wanted")
     needed = "wanted w JOIN edge e ON e.child = w.id"
     return f"""needs(id, base) AS ({costs.NEEDS.format(edge=needed)}),
 scope(id) AS (SELECT id FROM wanted UNION SELECT base FROM needs),
-own(organism, per, joules, source) AS ({_OWN[per]}),
-cost(organism, per, joules, source) AS ({costs.SUMMED})"""
+own(organism, per, joules, source, meter) AS ({_OWN[per]}),
+cost(organism, per, joules, source, meter) AS ({costs.SUMMED})"""
 
 
 def _rank(unit: str) -> tuple[str, int]:

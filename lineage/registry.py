@@ -50,6 +50,7 @@ from lineage.registration import Registered, Registration, register, registratio
 from lineage.regression import Bisection, Evaluate
 from lineage.selection import plan as selection
 from lineage.selection.plan import Explanation, Plan
+from lineage.selection.policy import FRONTIER, Policy
 from lineage.store import Store
 from lineage.trees.family import Family
 from lineage.trees.gather import gather
@@ -676,22 +677,24 @@ class Registry:
 
     # select
 
-    def select(self, *, apply: bool = False, details: int | None = None) -> Plan:
-        """What no longer justifies its power bill: every organism that is dominated in each niche
-        where it has a score, unless it is protected, holds the alias `production`, or something
-        needs it to run. A dry run, unless `apply` marks them. `details` limits how many organisms
-        the plan spells out. See `lineage.selection.front` for the rule."""
+    def select(
+        self, policy: Policy = FRONTIER, *, apply: bool = False, details: int | None = None
+    ) -> Plan:
+        """What no longer justifies its power bill by a policy (docs/selection.md has the rule), and
+        what was marked and does again. A dry run, unless `apply` marks and revives. `details`
+        limits how many organisms the plan spells out."""
         if not apply:
             with self._read() as connection:
-                return selection.plan(connection, details)[0]
+                return selection.plan(connection, policy, details)[0]
         with self.store.act() as act:
-            plan, proposed, front = selection.plan(act.connection, details)
-            return replace(plan, marked=selection.mark(act, proposed, front))
+            plan, decision = selection.plan(act.connection, policy, details)
+            marked, revived = selection.apply(act, decision)
+            return replace(plan, marked=marked, revived=revived)
 
-    def explain(self, ref: Any) -> Explanation:
+    def explain(self, ref: Any, policy: Policy = FRONTIER) -> Explanation:
         """Why an organism lives, or what speaks against it: niche by niche, with the numbers."""
         with self._read() as connection:
-            return selection.explain(connection, resolve(connection, ref))
+            return selection.explain(connection, resolve(connection, ref), policy)
 
     def revive(self, ref: Any, reason: str = "") -> Organism:
         """Take a mark back."""

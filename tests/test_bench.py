@@ -123,9 +123,18 @@ def test_asking(registries, sizes, tmp_path):
 
 
 def test_selecting(registries, sizes):
-    against_bare, against_narrow = selecting.selection(registries[1], sizes[1], 2)
+    (against_bare,) = selecting.selection(registries[1], sizes[1], 2)
     assert against_bare.raw["beaten"] > sizes[1] / 2
-    assert against_narrow.met is None
+
+
+def test_few_are_wrongly_retired_under_noise():
+    (told,) = selecting.noise(30)
+    assert told.met
+    assert told.raw["1000@0.0"][0] > 100 * told.raw["1000@0.999"][0]
+
+
+def test_three_objectives():
+    assert "lineage" in selecting.three_objectives(2_000, 1).measured
 
 
 def test_space(tmp_path):

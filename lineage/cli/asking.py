@@ -15,6 +15,7 @@ from lineage.cli.common import (
     emit,
     json_option,
     open_registry,
+    per,
     plain,
     registry_options,
     styled,
@@ -30,7 +31,6 @@ from lineage.cli.reading import (
     score_text,
     wrapped,
 )
-from lineage.cli.selecting import per
 from lineage.organism import RELATIONS, STATUSES, Link, Organism, PowerCost, Score
 from lineage.shown import count, fit, pad, shown, size, width
 

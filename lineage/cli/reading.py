@@ -19,12 +19,12 @@ from lineage.cli.common import (
     emit,
     json_option,
     open_registry,
+    per,
     plain,
     registry_options,
     styled,
     table,
 )
-from lineage.cli.selecting import per
 from lineage.errors import InvalidValue
 from lineage.organism import RELATIONS, STATUSES, Link, Niche, Organism, PowerCost, Score, utc
 from lineage.shown import count, fit, joules, pad, shown, si, size, width

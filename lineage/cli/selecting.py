@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,11 +13,13 @@ from lineage.cli.common import (
     emit,
     json_option,
     open_registry,
+    per,
     registry_options,
     styled,
     table,
 )
-from lineage.shown import joules, shown, size
+from lineage.cli.reading import score_text
+from lineage.shown import fit, pad, shown, size, width
 
 if TYPE_CHECKING:
     from lineage.organism import Organism
@@ -29,7 +31,10 @@ SHOWN = 40
 GUARDS = {
     "protected": "protected",
     "aliased": "holding the alias production",
+    "leased": "leased",
     "load-bearing": "needed by others to run",
+    "young": "too young to judge",
+    "founder": "the only founder of a living clade",
 }
 MISSING = {"score": "no score in a niche with a known direction", "cost": "no cost of serving"}
 
@@ -42,10 +47,11 @@ MISSING = {"score": "no score in a niche with a known direction", "cost": "no co
 def select(apply: bool, limit: int | None, as_json: bool) -> None:
     """Propose organisms that no longer justify their power bill.
 
-    In a niche, an organism is dominated when another living one is at least as fit, costs at most
-    as much to serve, and is better in one of the two. Proposed is who is dominated in every niche
-    where it has a score, unless it is protected, holds the alias production, or others need it to
-    run. No file is touched, and `lineage revive` takes a mark back.
+    In a niche, an organism is dominated when another one is surely at least as fit, at 99.9 %
+    confidence where errors are known, and costs less to serve; or is surely fitter and costs no
+    more. Proposed is who is dominated in every niche where it has a score by organisms that
+    themselves stay, unless it is protected, leased, holds the alias production, or others need it
+    to run. No file is touched, and `lineage revive` takes a mark back.
     """
     registry = open_registry()
     if limit is None and not as_json and sys.stdout.isatty():
@@ -56,21 +62,69 @@ def select(apply: bool, limit: int | None, as_json: bool) -> None:
     elif sys.stdout.isatty():
         say(plan)
     else:
-        table((), _rows(plan.proposals, repeat=True))
+        table((), _rows(plan.proposals))
 
 
 def say(plan: Plan) -> None:
     click.echo(_headline(plan))
     if plan.proposals:
         click.echo()
-        columns = ("organism", "niche", ">its own", "beaten by", ">its", ">saves", ">files")
-        table(columns, _rows(plan.proposals))
+        _proposed(plan.proposals)
         if plan.proposed > len(plan.proposals):
             click.echo(f"… and {plan.proposed - len(plan.proposals):,} more: --limit shows them.")
-    lines = [*_kept(plan), *_unknown(plan), _next(plan)]
+    lines = [*_frees(plan), *_kept(plan), *_unknown(plan), *_revivals(plan), _next(plan)]
     click.echo()
     for line in filter(None, lines):
         click.echo(wrapped(line))
+
+
+def _proposed(proposals: Sequence[Proposal]) -> None:
+    """A heading an organism, as people know it: its name is never cut. Below it a line a niche."""
+    blocks = [(one, [[shown(cell) for cell in row[1:]] for row in _rows([one])])
+              for one in proposals]  # fmt: skip
+    every = [row for _, rows in blocks for row in rows]
+    widths = [max((width(row[at]) for row in every), default=0) for at in range(4)]
+    room = shutil.get_terminal_size().columns
+    spare = room - 2 - sum(widths) - 2 * 3 - len("beaten by ")
+    for at in (0, 2):  # the names of niches and of dominators give way
+        cut = max(0, min(-spare, widths[at] - 12))
+        widths[at], spare = widths[at] - cut, spare + cut
+    for one, rows in blocks:
+        name, about = shown(str(one.organism)), _about(one)
+        click.echo(f"{styled(name, bold=True)}{styled(fit(about, room - width(name)), dim=True)}")
+        for niche, own, by, its, _ in rows:
+            cells = (
+                pad(fit(niche, widths[0]), widths[0]), pad(own, widths[1], right=True),
+                f"beaten by {pad(fit(by, widths[2]), widths[2])}", pad(its, widths[3], right=True),
+            )  # fmt: skip
+            click.echo(f"  {'  '.join(cells)}".rstrip())
+
+
+def _about(one: Proposal) -> str:
+    """What people know an organism by, besides its name."""
+    organism = one.organism
+    told = [
+        size(organism.bytes) if organism.bytes is not None else "",
+        _saves(one),
+        f"run {organism.run}" if organism.run else "",
+        f"step {organism.step}" if organism.step is not None else "",
+        f"{one.children} living {'child' if one.children == 1 else 'children'}"
+        if one.children
+        else "",
+        one.place or "",
+    ]
+    known = [shown(part) for part in told if part]
+    return f"  {', '.join(known)}" if known else ""
+
+
+def _saves(one: Proposal) -> str:
+    """What serving is cheaper by with any of those that dominate it, in its first unit."""
+    reasons = [reason for reason in one.reasons if reason.by_joules is not None]
+    if not reasons or reasons[0].per == "byte":
+        return ""
+    unit = reasons[0].per
+    saved = min(r.joules - (r.by_joules or 0.0) for r in reasons if r.per == unit)
+    return f"saves {per(saved, unit)}" if saved else ""
 
 
 def wrapped(line: str) -> str:
@@ -84,7 +138,7 @@ def _headline(plan: Plan) -> str:
     if not plan.living:
         return "There is no living organism to judge. `lineage register` adds one."
     if not plan.proposed:
-        fit = plan.living - plan.kept_count - plan.unscored - plan.uncosted
+        fit = plan.living - plan.kept_count - plan.unscored - plan.uncosted - plan.contested
         return f"Nothing to mark: {fit:,} of {plan.living:,} living organisms {_justify(fit)}."
     verb = _justify(plan.proposed)
     return f"{plan.proposed:,} of {plan.living:,} living organisms no longer {verb}."
@@ -94,30 +148,29 @@ def _justify(count: int) -> str:
     return "justifies its power bill" if count == 1 else "justify their power bill"
 
 
-def _rows(proposals: Iterable[Proposal], repeat: bool = False) -> Iterator[tuple[Any, ...]]:
+def _rows(proposals: Iterable[Proposal]) -> Iterator[tuple[Any, ...]]:
     for one in proposals:
-        for index, reason in enumerate(one.reasons):
-            first = repeat or not index
+        for reason in one.reasons:
             assert reason.by is not None  # it is proposed because it is beaten everywhere
             assert reason.by_joules is not None
             yield (
-                str(one.organism) if first else "",
+                str(one.organism),
                 str(reason.niche),
-                f"{reason.value:.4g}",
+                value(reason.value, reason.stderr, reason.n),
                 str(reason.by),
-                f"{reason.by_value:.4g}",
-                per(reason.joules - reason.by_joules, reason.per),
-                size(one.organism.bytes) if first and one.organism.bytes is not None else "",
+                value(reason.by_value, reason.by_stderr, reason.by_n),
+                per(saved, reason.per) if (saved := reason.joules - reason.by_joules) else "",
             )
 
 
-LARGE = {"token": (1e6, "Mtok"), "character": (1e6, "Mchar")}
+def value(known: float | None, stderr: float | None, n: int | None) -> str:
+    """A score with what is known of its error: `2.310 ± 0.016`, `0.9 of 1,000`."""
+    from lineage.organism import Score
 
-
-def per(amount: float, unit: str) -> str:
-    """Joules per `unit`, of tokens and characters a million: `6.4 J/Mtok`."""
-    many, short = LARGE.get(unit, (1.0, unit))
-    return f"{joules(amount * many)}/{short}"
+    assert known is not None
+    if stderr:
+        return score_text(Score("a/b", known, stderr))
+    return f"{known:.4g}" + (f" of {n:,}" if n else "")
 
 
 def _kept(plan: Plan) -> Iterator[str]:
@@ -128,6 +181,34 @@ def _kept(plan: Plan) -> Iterator[str]:
         parts = [f"{_listed(known)} ({GUARDS[guard]})" for guard, known in by_guard.items()]
         more = plan.kept_count - len(plan.kept)
         yield f"Kept though beaten: {'; '.join(parts)}{f'; and {more:,} more' if more else ''}."
+    if plan.contested:
+        yield (
+            f"Contested, and kept: {plan.contested:,} whom only organisms dominate that are "
+            "dominated themselves."
+        )
+
+
+def _frees(plan: Plan) -> Iterator[str]:
+    """What the plan rests on, and what it would free."""
+    if not plan.proposed:
+        return
+    if plan.exact:
+        whom = "they are" if plan.exact == plan.proposed else f"{plan.exact:,} of them are"
+        yield (
+            f"No error of a score is known where {whom} concerned: the value is taken as exact. "
+            "`lineage score` takes --stderr or --n."
+        )
+    if plan.bytes:
+        yield f"Their genomes take {size(plan.bytes)}."
+
+
+def _revivals(plan: Plan) -> Iterator[str]:
+    if plan.revivable and plan.revived is None:
+        verb = "is" if plan.revivable == 1 else "are"
+        yield (
+            f"Selected against, and obsolete no more: {_listed(list(plan.revivals))}. "
+            f"{plan.revivable:,} {verb} to be revived with --apply."
+        )
 
 
 def _unknown(plan: Plan) -> Iterator[str]:
@@ -148,12 +229,16 @@ def _listed(known: list[Organism], count: int | None = None, most: int = 5) -> s
 
 def _next(plan: Plan) -> str:
     if plan.marked is not None:
-        return f"Marked {plan.marked:,} as selected against. `lineage revive NAME` takes one back."
+        back = f", revived {plan.revived:,}" if plan.revived else ""
+        return (
+            f"Marked {plan.marked:,} as selected against{back}. "
+            "`lineage revive NAME` takes one back."
+        )
     if not plan.proposed:
         return ""
     name = shown(str(plan.proposals[0].organism)) if plan.proposals else "NAME"
     return (
-        "Nothing is changed. `lineage select --apply` marks them; "
+        "Nothing is changed, and no file is touched. `lineage select --apply` marks them; "
         f"`lineage explain {name}` tells more."
     )
 
@@ -172,11 +257,27 @@ def explain(ref: str, as_json: bool) -> None:
     if found.standings:
         rows = [_standing(one) for one in found.standings]
         if sys.stdout.isatty():
-            table(("", "niche", ">value", ">power", ""), [("", *row) for row in rows])
+            _standings(rows)
         else:
             table((), rows)
     for line in _remarks(found):
         click.echo(wrapped(line))
+
+
+def _standings(rows: list[tuple[str, ...]]) -> None:
+    """A line a niche; a verdict that would not fit goes to a line of its own."""
+    cells = [[shown(cell) for cell in row] for row in rows]
+    widths = [max(width(row[at]) for row in cells) for at in range(3)]
+    room = shutil.get_terminal_size().columns
+    for niche, own, power, verdict in cells:
+        line = "  ".join(
+            ("", pad(niche, widths[0]), pad(own, widths[1], right=True),
+             pad(power, widths[2], right=True), "")
+        )  # fmt: skip
+        if width(line) + width(verdict) <= room:
+            click.echo(line + verdict)
+        else:
+            click.echo(f"{line.rstrip()}\n      {verdict}")
 
 
 def _verdict(found: Explanation) -> str:
@@ -188,25 +289,36 @@ def _verdict(found: Explanation) -> str:
     if found.missing:
         state = found.organism.status.replace("_", " ")
         return f"{name} is {state}, and cannot be judged: {MISSING[found.missing]}."
-    fronts = [shown(str(one.niche)) for one in found.standings if one.by is None]
-    where = f"it is on the front of {', '.join(fronts)}" if fronts else "beaten in every niche"
+    fronts = _niches_of(found, "front")
+    contested = _niches_of(found, "contested")
+    where = f"it is on the front of {', '.join(fronts)}" if fronts else "dominated in every niche"
+    if not fronts and contested:
+        where = f"contested in {', '.join(contested)}: only the dominated dominate it there"
     if found.organism.status == "selected_against":
-        again = f" Today {where}: `lineage revive {name}`." if fronts else ""
+        again = f" Today {where}: `lineage revive {name}`." if not found.beaten else ""
         return f"{name} is selected against.{again}"
-    if fronts:
+    if fronts or contested:
         return f"{name} is alive: {where}."
     if found.guards:
-        return f"{name} is alive though {where}: it is {', '.join(found.guards)}."
+        return f"{name} is alive though {where}: it is {shown(', '.join(found.guards))}."
     return f"{name} is alive, but {where}: `lineage select` proposes it."
 
 
+def _niches_of(found: Explanation, verdict: str) -> list[str]:
+    return list(dict.fromkeys(
+        shown(str(one.niche)) for one in found.standings if one.verdict == verdict
+    ))  # fmt: skip
+
+
 def _standing(one: Reason) -> tuple[str, ...]:
-    mine = (str(one.niche), f"{one.value:.4g}", known(one.joules, one.per, one.source))
+    written = value(one.value, one.stderr, one.n)
+    mine = (str(one.niche), written, known(one.joules, one.per, one.source))
     if one.by is None:
-        return (*mine, "on the front")
+        return (*mine, "on the front" if one.verdict == "front" else one.verdict)
     assert one.by_joules is not None
     power = known(one.by_joules, one.per, one.by_source)
-    return (*mine, f"beaten by {one.by}: {one.by_value:.4g} at {power}")
+    by = value(one.by_value, one.by_stderr, one.by_n)
+    return (*mine, f"dominated by {one.by}, {by} at {power}")
 
 
 def known(amount: float, unit: str, source: str | None) -> str:
@@ -224,8 +336,18 @@ def _remarks(found: Explanation) -> Iterator[str]:
         legend.append("~ estimated")
     if legend:
         yield styled(f"{'; '.join(legend)}.", dim=True)
+    for rival in found.closest:
+        written = value(rival.value, rival.stderr, rival.n)
+        power = known(rival.joules, rival.per, None)
+        yield (
+            f"Closest to it in {shown(str(rival.niche))}: {shown(str(rival.organism))}, {written} "
+            f"at {power}, whose lead is surely no more than {rival.bound:.3g}."
+            if rival.bound > 0
+            else f"Closest to it in {shown(str(rival.niche))}: {shown(str(rival.organism))}, "
+            f"{written} at {power}; {-rival.bound:.3g} short of being surely as fit."
+        )
     if found.guards and not found.beaten:
-        yield f"It would be kept in any case: {', '.join(found.guards)}."
+        yield f"It would be kept in any case: {shown(', '.join(found.guards))}."
     if found.mark is not None:
         who = f"{found.mark.user}@{found.mark.host}"
         yield (

@@ -4,7 +4,7 @@ explanation of any single organism."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -13,7 +13,9 @@ from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.organism import Event, Niche, Organism
 from lineage.selection import front as fronts
-from lineage.selection.front import Front, Standing
+from lineage.selection import guards
+from lineage.selection.front import DOMINATED, Judged, Standing, Sweep
+from lineage.selection.policy import FRONTIER, Policy
 from lineage.store import Act
 
 CHUNK = 5000
@@ -26,8 +28,10 @@ FROM organism o WHERE o.status = 'alive' AND o.ghost = 0 AND o.same_as IS NULL A
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """An organism in one niche: its value and joules per `per`, how that cost is known, and, when
-    it is beaten, by whom, with the same numbers."""
+    """An organism in one niche: its value with what is known of its error (one standard error, the
+    number of examples), its joules per `per` (of `byte`, bytes), how that cost is known; its
+    `verdict` (front, contested, obsolete), and, when it is obsolete, by whom, with the same
+    numbers. `exact`: no error of either value is known."""
 
     niche: Niche
     direction: str
@@ -35,10 +39,16 @@ class Reason:
     per: str
     joules: float
     source: str
+    stderr: float | None = None
+    n: int | None = None
+    verdict: str = "front"
     by: Organism | None = None
     by_value: float | None = None
     by_joules: float | None = None
     by_source: str | None = None
+    by_stderr: float | None = None
+    by_n: int | None = None
+    exact: bool = False
 
     def body(self) -> dict[str, Any]:
         """What the event of a mark keeps of it."""
@@ -46,30 +56,36 @@ class Reason:
             "niche": f"{self.niche.task}/{self.niche.metric}",
             "split": self.niche.split,
             "value": self.value,
+            "stderr": self.stderr,
+            "n": self.n,
             "per": self.per,
             "joules": self.joules,
             "source": self.source,
         }
         if self.by is not None:
-            body |= {"by": self.by.ref, "by_value": self.by_value, "by_joules": self.by_joules}
-            body["by_source"] = self.by_source
-        return {key: value for key, value in body.items() if value != ""}
+            body |= {"by": self.by.ref, "by_value": self.by_value, "by_stderr": self.by_stderr}
+            body |= {"by_n": self.by_n, "by_joules": self.by_joules, "by_source": self.by_source}
+        return {key: value for key, value in body.items() if value is not None and value != ""}
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal(Answer):
-    """An organism that no longer justifies its power bill, with one reason a niche and unit."""
+    """An organism that no longer justifies its power bill: by which rule, with one reason a niche
+    and unit, where its first files are, and how many living children descend from it."""
 
     _rows: ClassVar[str] = "reasons"
 
     organism: Organism
     reasons: tuple[Reason, ...]
+    rule: str = DOMINATED
+    place: str | None = None
+    children: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An organism that stays though it is beaten everywhere: `protected`, `aliased` or
-    `load-bearing`."""
+    """An organism that stays though it is obsolete: `protected`, `aliased`, `leased`,
+    `load-bearing`, `young` or `founder`."""
 
     organism: Organism
     guard: str
@@ -85,12 +101,15 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Plan(Answer):
-    """What selection found. `proposed` counts all proposals; `proposals`, `kept` and `unknown` hold
-    the first of each, as many as were asked for. `living` counts the organisms that are alive;
-    `marked` how many were marked when the plan was applied, None for a dry run."""
+    """What selection found. `proposed` counts all proposals; `proposals`, `kept`, `unknown` and
+    `revivals` hold the first of each, as many as were asked for. `living` counts the organisms that
+    are alive; `contested` those that stay since only the dominated dominate them; `exact` the
+    proposals that rest on values without errors. `revivable` counts the marked that are obsolete no
+    more. `marked` and `revived`: how many were when the plan was applied, None for a dry run."""
 
     _rows: ClassVar[str] = "proposals"
 
+    policy: str
     living: int
     proposed: int
     proposals: tuple[Proposal, ...]
@@ -99,14 +118,36 @@ class Plan(Answer):
     unscored: int
     uncosted: int
     unknown: tuple[Unknown, ...]
+    contested: int
+    exact: int
+    bytes: int
+    revivable: int
+    revivals: tuple[Organism, ...]
     marked: int | None = None
+    revived: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Who comes closest to dominating an organism on a front: its value, and how much is missing to
+    the lower confidence bound of the difference."""
+
+    niche: Niche
+    per: str
+    organism: Organism
+    value: float
+    stderr: float | None
+    n: int | None
+    joules: float
+    bound: float
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation(Answer):
-    """Why an organism lives or not. `standings`: its reasons, niche by niche; where `by` is None it
-    is on the front. `guards` is what keeps it whatever the numbers; `missing` what is needed to
-    judge it (`score`, `cost`, empty for nothing); `mark` the event that marked it, if it is."""
+    """Why an organism lives or not. `standings`: its reasons, niche by niche, with the verdict in
+    each. `guards` is what keeps it whatever the numbers; `missing` what is needed to judge it
+    (`score`, `cost`, empty for nothing); `mark` the event that marked it, if it is; `closest` who
+    that costs no more comes closest to dominating it, on each front."""
 
     _rows: ClassVar[str] = "standings"
 
@@ -115,44 +156,82 @@ class Explanation(Answer):
     guards: tuple[str, ...]
     missing: str
     mark: Event | None
+    closest: tuple[Rival, ...] = ()
 
     @property
     def beaten(self) -> bool:
-        """Whether it is beaten in every niche where it can be judged."""
+        """Whether it is obsolete in every niche where it can be judged."""
         return bool(self.standings) and all(one.by is not None for one in self.standings)
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """All that was decided, as ids: whom to propose and by which rule, whom to revive, and the
+    sweep it rests on."""
+
+    proposed: Mapping[int, str]
+    revive: Sequence[int]
+    sweep: Sweep
+    policy: Policy
+
+
 def plan(
-    connection: Connection, details: int | None = None
-) -> tuple[Plan, list[int], Front]:
-    """The plan, the ids of all that it proposes, and the fronts it rests on. `details` limits how
-    many proposals, kept and unknown are spelled out."""
-    front, beaten = fronts.sweep(connection)
-    proposed = [own for own, guard in beaten if not guard]
-    kept = [(own, guard) for own, guard in beaten if guard]
+    connection: Connection, policy: Policy = FRONTIER, details: int | None = None
+) -> tuple[Plan, Decision]:
+    """The plan and the decision it tells. `details` limits how many proposals, kept, unknown and
+    revivals are spelled out."""
+    sweep = fronts.sweep(connection, policy)
+    obsolete = sweep.obsolete()[0].tolist()
+    guarded = guards.guarded(connection, policy)
+    kept = [(own, guarded[own]) for own in obsolete if own in guarded]
+    proposed = {own: DOMINATED for own in obsolete if own not in guarded}
+    revive = sweep.marked_no_more()
+    decision = Decision(proposed, revive, sweep, policy)
+    return _told(connection, decision, kept, details), decision
+
+
+def _told(
+    connection: Connection,
+    decision: Decision,
+    kept: Sequence[tuple[int, str]],
+    details: int | None,
+) -> Plan:
+    sweep, ids = decision.sweep, list(decision.proposed)
     unscored = connection.value(f"SELECT count(*) {UNSCORED}")
     living = connection.value(
         "SELECT count(*) FROM organism WHERE status = 'alive' AND ghost = 0 AND same_as IS NULL"
     )
-    on_front = {one.organism for rows in front.rows.values() for one in rows}
-    uncosted = living - unscored - len(beaten) - len(on_front)
+    judged = set(sweep.living().tolist())
+    uncosted = living - unscored - len(judged)
     unknown = [(own, "score") for (own,) in connection.rows(
         f"SELECT o.id {UNSCORED} ORDER BY o.id {_limit(details)}")]  # fmt: skip
     if uncosted and (details is None or len(unknown) < details):
-        known = on_front.union(own for own, _ in beaten)
-        unknown += islice(_uncosted(connection, known), details)
-    named = _named(connection, [own for own, _ in (*kept[:details], *unknown[:details])])
-    result = Plan(
+        unknown += islice(_uncosted(connection, judged), details)
+    spelled = [own for own, _ in (*kept[:details], *unknown[:details])]
+    named = _named(connection, [*spelled, *decision.revive[:details]])
+    return Plan(
+        policy=decision.policy.name,
         living=living,
-        proposed=len(proposed),
-        proposals=tuple(proposals(connection, proposed[:details], front)),
+        proposed=len(ids),
+        proposals=tuple(proposals(connection, ids[:details], decision)),
         kept_count=len(kept),
         kept=tuple(Kept(named[own], guard) for own, guard in kept[:details]),
         unscored=unscored,
         uncosted=uncosted,
         unknown=tuple(Unknown(named[own], what) for own, what in unknown[:details]),
+        contested=sweep.contested(),
+        exact=sweep.exact(ids),
+        bytes=_bytes(connection, ids),
+        revivable=len(decision.revive),
+        revivals=tuple(named[own] for own in decision.revive[:details]),
     )
-    return result, proposed, front
+
+
+def _bytes(connection: Connection, ids: Sequence[int]) -> int:
+    """What the genomes of these take, as far as that is known."""
+    sql = f"""SELECT coalesce(sum(o.bytes), 0) FROM {connection.ids} AS i
+        CROSS JOIN organism o WHERE o.id = i.id"""
+    return int(connection.value(sql, (connection.pack(ids),)))
 
 
 def _limit(details: int | None) -> str:
@@ -174,66 +253,110 @@ def _uncosted(connection: Connection, known: set[int]) -> Iterator[tuple[int, st
             yield own, "cost"
 
 
-def proposals(connection: Connection, ids: Sequence[int], front: Front) -> Iterator[Proposal]:
+def proposals(
+    connection: Connection, ids: Sequence[int], decision: Decision
+) -> Iterator[Proposal]:
     """The organisms with their reasons, a chunk of them at a time in a few statements."""
-    directions = _niches(connection)
+    niches = fronts.niches(connection)
     for start in range(0, len(ids), CHUNK):
         chunk = ids[start : start + CHUNK]
-        rows = fronts.standings(connection, chunk)
-        pairs = {own: [(one, front.beats(one)) for one in rows.get(own, ())] for own in chunk}
-        rivals = {y.organism for known in pairs.values() for _, y in known if y is not None}
+        judged = decision.sweep.judged(chunk)
+        rivals = {one.by.organism for own in chunk for one in judged.get(own, ()) if one.by}
         named = _named(connection, [*chunk, *sorted(rivals - set(chunk))])
+        places = _places(connection, chunk)
+        children = _children(connection, chunk)
         for own in chunk:
-            reasons = tuple(_reason(one, y, directions, named) for one, y in pairs[own])
-            yield Proposal(named[own], reasons)
+            yield Proposal(
+                named[own],
+                tuple(_reason(one, niches, named) for one in judged.get(own, ())),
+                decision.proposed[own],
+                places.get(own),
+                children.get(own, 0),
+            )
 
 
-def _niches(connection: Connection) -> dict[int, tuple[Niche, str]]:
+def _places(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """The first place of each where its files are."""
     rows = connection.rows(
-        "SELECT id, task, metric, split, direction FROM niche WHERE direction IS NOT NULL"
+        f"""SELECT p.organism, p.uri FROM {connection.ids} AS i CROSS JOIN place p
+            WHERE p.organism = i.id AND p.gone_at IS NULL ORDER BY p.id DESC""",
+        (connection.pack(ids),),
     )
-    return {own: (Niche(task, metric, split), way) for own, task, metric, split, way in rows}
+    return dict(rows)
+
+
+def _children(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
+    """How many living children each has."""
+    return dict(connection.rows(
+        f"""SELECT e.parent, count(*) FROM {connection.ids} AS i CROSS JOIN edge e
+            JOIN organism o ON o.id = e.child WHERE e.parent = i.id AND o.status = 'alive'
+              AND o.ghost = 0 GROUP BY e.parent""",
+        (connection.pack(ids),),
+    ))  # fmt: skip
 
 
 def _reason(
-    x: Standing,
-    y: Standing | None,
-    niches: Mapping[int, tuple[Niche, str]],
+    judged: Judged,
+    niches: Mapping[int, tuple[Niche, str | None]],
     named: Mapping[int, Organism],
 ) -> Reason:
+    x, y = judged.standing, judged.by
     niche, direction = niches[x.niche]
-    sign = -1.0 if direction == "lower" else 1.0
-    reason = Reason(niche, direction, sign * x.fit, x.per, x.joules, x.source)
-    if y is None:
-        return reason
-    return replace(
-        reason,
-        by=named[y.organism],
-        by_value=sign * y.fit,
-        by_joules=y.joules,
-        by_source=y.source,
+    known: dict[str, Any] = {}
+    if y is not None:
+        known = {
+            "by": named[y.organism], "by_value": _value(y, direction), "by_joules": y.joules,
+            "by_source": y.source, "by_stderr": y.stderr, "by_n": y.n,
+        }  # fmt: skip
+    return Reason(
+        niche=niche,
+        direction=str(direction),
+        value=_value(x, direction),
+        per=x.per,
+        joules=x.joules,
+        source=x.source,
+        stderr=x.stderr,
+        n=x.n,
+        verdict=judged.verdict,
+        exact=x.exact and (y is None or y.exact),
+        **known,
     )
 
 
-def mark(act: Act, ids: Sequence[int], front: Front) -> int:
-    """Mark organisms as selected against, each with an event that holds its reasons. How many."""
+def _value(one: Standing, direction: str | None) -> float:
+    return 0.0 - one.fit if direction == "lower" else one.fit
+
+
+def apply(act: Act, decision: Decision) -> tuple[int, int]:
+    """Mark what is proposed and revive what leans on nobody, each with an event that holds its
+    reasons. How many of both."""
     marked = 0
+    ids, policy = list(decision.proposed), decision.policy
     for start in range(0, len(ids), CHUNK):
-        chunk = proposals(act.connection, ids[start : start + CHUNK], front)
+        chunk = proposals(act.connection, ids[start : start + CHUNK], decision)
         marks = [
-            (one.organism.id, {"reasons": [reason.body() for reason in one.reasons]})
+            (one.organism.id, {
+                "rule": one.rule,
+                "policy": policy.name,
+                "confidence": policy.confidence,
+                "reasons": [reason.body() for reason in one.reasons],
+            })
             for one in chunk
-        ]
+        ]  # fmt: skip
         marked += store.mark(act, "selected_against", "selected_against", marks)
-    return marked
+    reason = {"reason": "obsolete no more", "policy": policy.name}
+    revived = store.mark(act, "alive", "revived", [(own, reason) for own in decision.revive])
+    return marked, revived
 
 
-def explain(connection: Connection, own: int) -> Explanation:
+def explain(connection: Connection, own: int, policy: Policy = FRONTIER) -> Explanation:
     """Why an organism lives, or what speaks against it, judged now as if it were alive."""
-    front, mine = fronts.around(connection, own)
-    pairs = [(one, front.beats(one) if beaten else None) for one, beaten in mine]
-    named = _named(connection, [own, *{y.organism for _, y in pairs if y is not None}])
-    niches = _niches(connection)
+    sweep = fronts.around(connection, own, policy)
+    mine = sweep.judged([own]).get(own, [])
+    close = sweep.closest(own)
+    rivals = {one.by.organism for one in mine if one.by} | {y.organism for y, _ in close.values()}
+    named = _named(connection, [own, *sorted(rivals - {own})])
+    niches = fronts.niches(connection)
     unscored = connection.value(
         """SELECT 1 FROM fitness f JOIN niche n ON n.id = f.niche
            WHERE f.organism = ? AND f.current = 1 AND n.direction IS NOT NULL""",
@@ -243,19 +366,18 @@ def explain(connection: Connection, own: int) -> Explanation:
     organism = named[own]
     return Explanation(
         organism=organism,
-        standings=tuple(_reason(one, y, niches, named) for one, y in pairs),
-        guards=_guards(connection, organism),
+        standings=tuple(_reason(one, niches, named) for one in mine),
+        guards=guards.of_one(connection, organism, policy),
         missing="score" if unscored else "" if mine else "cost",
         mark=marks[-1] if marks and organism.status != "alive" else None,
-    )
+        closest=tuple(
+            Rival(
+                niches[niche][0], per, named[y.organism], _value(y, niches[niche][1]), y.stderr,
+                y.n, y.joules, bound,
+            )
+            for (niche, per), (y, bound) in close.items()
+        ),
+    )  # fmt: skip
 
 
 MARKS = ("selected_against", "culled")
-
-
-def _guards(connection: Connection, organism: Organism) -> tuple[str, ...]:
-    held = ledger.aliases(connection, [organism.id]).get(organism.id, ())
-    guards = ["protected"] if organism.protected else []
-    guards += [f"alias {alias}" for alias in held if alias in fronts.GUARDING_ALIASES]
-    guards += ["load-bearing"] if ledger.load_bearing(connection, [organism.id]) else []
-    return tuple(guards)

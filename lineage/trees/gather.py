@@ -137,16 +137,11 @@ def _on_front(connection: Connection) -> dict[int, tuple[str, ...]]:
     )
     if many > MOST_SCORES:
         return {}
-    front, _ = fronts.sweep(connection)
-    names = {
-        own: str(Niche(task, metric, split))
-        for own, task, metric, split in connection.rows("SELECT id, task, metric, split FROM niche")
-    }
+    niches = fronts.niches(connection)
     found: defaultdict[int, dict[str, None]] = defaultdict(dict)
-    for (niche, _), rows in sorted(front.rows.items()):
-        for one in rows:
-            found[one.organism][names[niche]] = None
-    return {own: tuple(niches) for own, niches in found.items()}
+    for one in fronts.sweep(connection).fronts():
+        found[one.organism][str(niches[one.niche][0])] = None
+    return {own: tuple(names) for own, names in found.items()}
 
 
 def _reasons(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
