@@ -157,7 +157,7 @@ def figures(connection: Connection, ids: Sequence[int]) -> Figures:
         f"""SELECT count(DISTINCT p.organism), sum(p.joules)
             FROM {connection.ids} AS i CROSS JOIN power p
             WHERE p.organism = i.id AND p.phase = 'training' AND p.per = 'total'
-              AND p.joules IS NOT NULL""",
+              AND p.current = 1 AND p.joules IS NOT NULL""",
         (packed,),
     )
     signs = _signs(connection)

@@ -222,7 +222,8 @@ WORDS = {
         REPAIR,
     ),
     "current": (
-        "Of several scores or rates, others than the latest are said to count: lists, selection "
+        "Of several scores or rates, others than the latest are said to count, or what was "
+        "retracted: lists, selection "
         "and clades take wrong numbers.",
         REPAIR,
     ),
@@ -626,9 +627,10 @@ def _relations(connection: Connection) -> list[Finding]:
 
 # ---- Flags
 
-_LATER = """SELECT x.organism FROM {table} x WHERE {rates} x.current <> CASE WHEN EXISTS (
-  SELECT 1 FROM {table} l WHERE l.organism = x.organism AND {same}
-    AND (l.at > x.at OR (l.at = x.at AND l.id > x.id))) THEN 0 ELSE 1 END"""
+_LATER = """SELECT x.organism FROM {table} x WHERE {rates} x.current <> CASE
+  WHEN x.retracted IS NOT NULL OR EXISTS (
+    SELECT 1 FROM {table} l WHERE l.organism = x.organism AND {same}
+    AND l.retracted IS NULL AND (l.at > x.at OR (l.at = x.at AND l.id > x.id))) THEN 0 ELSE 1 END"""
 MISCOUNTED = {
     "fitness": _LATER.format(table="fitness", rates="", same="l.niche = x.niche"),
     "power": _LATER.format(
@@ -637,7 +639,8 @@ MISCOUNTED = {
 }
 """By table, the organism of each row whose `current` is not what it should be: 1 for the latest of
 an organism and niche, or phase and `per`."""
-UNCOUNTED = "SELECT organism FROM power WHERE per = 'total' AND current <> 1"
+_TOTALS = "per = 'total' AND current <> CASE WHEN retracted IS NULL THEN 1 ELSE 0 END"
+UNCOUNTED = f"SELECT organism FROM power WHERE {_TOTALS}"
 
 _LOCAL = "(p.uri LIKE '/%' OR p.uri LIKE '_:\\%' OR p.uri LIKE '_:/%')"  # as the store has it
 MISPLACED = f"""SELECT o.id FROM organism o LEFT JOIN
@@ -1018,12 +1021,12 @@ def _mend_relations(act: Act) -> int:
 
 def _mend_current(act: Act) -> int:
     count = 0
-    for (table, sql), key in zip(MISCOUNTED.items(), ("niche", "phase, per"), strict=True):
+    for table, sql in MISCOUNTED.items():
         wrong = [row[0] for row in act.connection.rows(sql)]
-        act.settle(table, key, set(wrong))
+        act.settle(table, set(wrong))
         count += len(wrong)
     totals = act.connection.execute(
-        "UPDATE power SET current = 1 WHERE per = 'total' AND current <> 1"
+        f"UPDATE power SET current = CASE WHEN retracted IS NULL THEN 1 ELSE 0 END WHERE {_TOTALS}"
     )
     return count + int(totals.rowcount)
 

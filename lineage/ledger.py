@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,7 +32,8 @@ from lineage.store import EPOCH, micros
 COLUMNS = """o.id, n.name, n.version, o.digest, o.status, o.ghost, o.epigenetic, o.generation,
   o.protected, o.here, o.parameters, o.bytes, o.architecture, o.precision, o.licence, o.run, o.step,
   o.created, o.registered,
-  NOT EXISTS (SELECT 1 FROM name later WHERE later.name = n.name AND later.version > n.version)"""
+  NOT EXISTS (SELECT 1 FROM name later WHERE later.name = n.name AND later.version > n.version),
+  o.retracted"""
 FROM = "FROM organism o LEFT JOIN name n ON n.organism = o.id AND n.rank = 0"
 
 SORTS = ("registered", "created", "name", "fitness", "power", "generation", "bytes")
@@ -48,7 +49,7 @@ def moment(micros: int | None) -> datetime | None:
 def organism_of(row: Sequence[Any]) -> Organism:
     (own, name, version, digest, status, ghost, epigenetic, generation, protected, here,
      parameters, size, architecture, precision, licence, run, step, created,
-     registered, latest) = row  # fmt: skip
+     registered, latest, retracted) = row  # fmt: skip
     return Organism(
         id=own,
         name=name,
@@ -70,6 +71,7 @@ def organism_of(row: Sequence[Any]) -> Organism:
         created=moment(created),
         registered=moment(registered),
         latest=bool(latest),
+        retracted=retracted,
     )
 
 
@@ -212,30 +214,36 @@ def niches(connection: Connection) -> list[Niche]:
 def scores(
     connection: Connection, ids: Sequence[int], every: bool = False
 ) -> dict[int, list[Score]]:
-    """The scores that count of each organism, or all ever, by niche and time."""
+    """The scores that count of each organism, or all ever (retracted ones too), by niche and time.
+    """
     found: defaultdict[int, list[Score]] = defaultdict(list)
     current = "" if every else "AND f.current = 1"
-    for own, task, metric, split, direction, value, stderr, n, at in connection.rows(
-        f"""SELECT f.organism, c.task, c.metric, c.split, c.direction, f.value, f.stderr, f.n, f.at
-            FROM {connection.ids} AS i CROSS JOIN fitness f
+    for own, task, metric, split, direction, value, stderr, n, at, retracted in connection.rows(
+        f"""SELECT f.organism, c.task, c.metric, c.split, c.direction, f.value, f.stderr, f.n, f.at,
+              f.retracted FROM {connection.ids} AS i CROSS JOIN fitness f
             JOIN niche c ON c.id = f.niche WHERE f.organism = i.id {current}
             ORDER BY c.task, c.metric, c.split, f.at, f.id""",
         (connection.pack(ids),),
     ):
         niche = Niche(task, metric, split)
-        found[own].append(Score(niche, value, stderr, n, direction, at=moment(at)))
+        found[own].append(
+            Score(niche, value, stderr, n, direction, at=moment(at), retracted=retracted)
+        )
     return dict(found)
 
 
 def power(connection: Connection, ids: Sequence[int]) -> dict[int, list[PowerCost]]:
-    """All power costs recorded of each organism, oldest first."""
+    """All power costs recorded of each organism, oldest first; also those that were retracted."""
     import uuid
 
     found: defaultdict[int, list[PowerCost]] = defaultdict(list)
-    for own, joules, phase, per, source, watts, seconds, cost, currency, gco2e, meter, key, at in (
+    for (
+        own, joules, phase, per, source, watts, seconds, cost, currency, gco2e, meter, key, at,
+        retracted,
+    ) in (
         connection.rows(
             f"""SELECT p.organism, p.joules, p.phase, p.per, p.source, p.watts, p.seconds, p.cost,
-                  p.currency, p.gco2e, m.name, p.uuid, p.at
+                  p.currency, p.gco2e, m.name, p.uuid, p.at, p.retracted
                 FROM {connection.ids} AS i CROSS JOIN power p
                 LEFT JOIN meter m ON m.id = p.meter WHERE p.organism = i.id ORDER BY p.at, p.id""",
             (connection.pack(ids),),
@@ -244,7 +252,7 @@ def power(connection: Connection, ids: Sequence[int]) -> dict[int, list[PowerCos
         found[own].append(
             PowerCost(
                 joules, phase, per, source, watts, seconds, cost, currency, gco2e, meter,
-                None if key is None else str(uuid.UUID(bytes=bytes(key))), moment(at),
+                None if key is None else str(uuid.UUID(bytes=bytes(key))), moment(at), retracted,
             )
         )  # fmt: skip
     return dict(found)
@@ -257,7 +265,8 @@ def training(connection: Connection, ids: Sequence[int]) -> dict[int, PowerCost]
         f"""SELECT p.organism, sum(p.joules), max(CASE p.source WHEN 'estimated' THEN 2
               WHEN 'declared' THEN 1 ELSE 0 END) FROM {connection.ids} AS i
             CROSS JOIN power p WHERE p.organism = i.id
-              AND p.phase = 'training' AND p.per = 'total' AND p.joules IS NOT NULL
+              AND p.phase = 'training' AND p.per = 'total' AND p.current = 1
+              AND p.joules IS NOT NULL
             GROUP BY p.organism""",
         (connection.pack(ids),),
     )
@@ -333,13 +342,49 @@ def load_bearing(connection: Connection, ids: Sequence[int]) -> set[int]:
 def history(connection: Connection, own: int) -> list[Event]:
     """What happened to an organism, and to those that were found to be the same, oldest first."""
     rows = connection.rows(
-        """SELECT e.id, e.organism, e.kind, e.at, a."user", a.host, a.pid, a.command, e.body
-           FROM event e JOIN actor a ON a.id = e.actor
+        f"""{EVENTS}
            WHERE e.organism = ? OR e.organism IN (SELECT id FROM organism WHERE same_as = ?)
            ORDER BY e.at, e.id""",
         (own, own),
     )
     return [event_of(row) for row in rows]
+
+
+EVENTS = """SELECT e.id, e.organism, e.kind, e.at, a."user", a.host, a.pid, a.command, e.body
+  FROM event e JOIN actor a ON a.id = e.actor"""
+
+
+def event(connection: Connection, number: int) -> Event:
+    """The event of a number that there is."""
+    return event_of(connection.row(f"{EVENTS} WHERE e.id = ?", (number,)))
+
+
+def events(
+    connection: Connection,
+    since: datetime | None = None,
+    before: int | None = None,
+    size: int = 1000,
+) -> Iterator[list[Event]]:
+    """What happened in the whole registry, the latest first, in lists of at most `size`, each read
+    by itself: since a time, before the event of a number. Events are in the order in which they
+    came to be known: what an import tells of the past comes with the import."""
+    last = before
+    while True:
+        conditions, params = [], []
+        for condition, value in (
+            ("e.id < ?", last),
+            ("e.at >= ?", None if since is None else micros(since)),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                params.append(value)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        rows = connection.rows(f"{EVENTS} {where} ORDER BY e.id DESC LIMIT ?", (*params, size))
+        if rows:
+            yield [event_of(row) for row in rows]
+        if len(rows) < size:
+            return
+        last = rows[-1][0]
 
 
 def event_of(row: Sequence[Any]) -> Event:

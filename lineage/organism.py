@@ -172,7 +172,8 @@ class Score(Answer):
 
     `direction` (`higher` or `lower` is better) is taken from common knowledge of the metric when
     it is not given, and stays None when neither knows. `stderr` is one standard error in units of
-    `value`; `n` is the number of examples; `at` is when it was evaluated, in UTC."""
+    `value`; `n` is the number of examples; `at` is when it was evaluated, in UTC. `retracted` is
+    why it was struck out: it counts no more."""
 
     niche: Niche | str
     value: float
@@ -181,6 +182,7 @@ class Score(Answer):
     direction: str | None = None
     split: str = ""
     at: datetime | None = None
+    retracted: str | None = None
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -211,7 +213,8 @@ class PowerCost(Answer):
     `per="total"`: an interval of work, told apart by `uuid`; totals of a phase add up, each uuid
     once. Any other `per`: a rate (joules a token, say), of which the latest counts. `joules` is
     `watts * seconds` when only those are given for a total, and `watts * 3600` an hour.
-    `source` says how it is known; `meter` by what. `at` is when, in UTC."""
+    `source` says how it is known; `meter` by what. `at` is when, in UTC. `retracted` is why it was
+    struck out: it counts no more."""
 
     joules: float | None = None
     phase: str = "training"
@@ -225,6 +228,7 @@ class PowerCost(Answer):
     meter: str | None = None
     uuid: str | None = None
     at: datetime | None = None
+    retracted: str | None = None
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -312,8 +316,9 @@ class Place:
 @dataclass(frozen=True, slots=True, repr=False)
 class Organism(Answer):
     """One registered checkpoint. `digest` is 64 hex digits, None until files are seen. A `ghost`
-    was named as a parent and is not yet registered. `generation` is the longest distance from a
-    founder; `bytes` the size of the genome; `latest` says that its bare name means this version."""
+    was named as a parent and is not yet registered, or its registration was `retracted`, for the
+    reason there. `generation` is the longest distance from a founder; `bytes` the size of the
+    genome; `latest` says that its bare name means this version."""
 
     _brief: ClassVar[tuple[str, ...]] = (
         "name", "version", "status", "generation", "parameters", "bytes",
@@ -339,6 +344,7 @@ class Organism(Answer):
     created: datetime | None
     registered: datetime | None
     latest: bool = True
+    retracted: str | None = None
 
     @property
     def ref(self) -> str:

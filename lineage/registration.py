@@ -99,6 +99,7 @@ class Registration:
     status: str = "alive"
     protected: bool = False
     registered: int | None = None
+    retracted: str | None = None
     gone: Mapping[str, int] = field(default_factory=dict)
     more_names: tuple[tuple[str, int], ...] = ()
     events: tuple[tuple[str, int, tuple[str, str, int, str], str], ...] = ()
@@ -338,6 +339,7 @@ class _Batch:
         self.aliases: list[tuple[int, str]] = []
         self.told_aliases: list[tuple[Registered, str, str]] = []
         self.gone: list[tuple[int, str]] = []
+        self.retracted: list[tuple[str | None, int]] = []
         self.back: list[tuple[int]] = []
         self.events: list[tuple[int, str, dict[str, Any]]] = []
         self.settle: set[tuple[int, int]] = set()  # pairs with more than one evidence
@@ -767,6 +769,8 @@ class _Batch:
                 self._registered(new),
             ]
         )  # fmt: skip
+        if new.retracted is not None:
+            self.retracted.append((new.retracted, own))
         if new.digest:
             self.digests[new.digest] = own
         seen: set[int] = set()
@@ -807,6 +811,8 @@ class _Batch:
                 )
             )  # fmt: skip
         self.late += [(own, *rest) for rest in linked]
+        if became:
+            self.retracted.append((None, own))
         if became and not new.events:
             self.events.append((own, "registered", self._body(new) | {"was": "ghost"}))
         if new.digest is not None and identified:
@@ -946,6 +952,7 @@ class _Batch:
         many = self.connection.many
         many(INSERT_ORGANISM, self.organisms)
         many(UPDATE_ORGANISM, self.updates)
+        many("UPDATE organism SET retracted = ? WHERE id = ?", self.retracted)
         many("INSERT INTO name (name, version, organism, rank) VALUES (?, ?, ?, ?)", self.names)
         many(
             "INSERT INTO place (id, organism, uri, host, gone_at) VALUES (?, ?, ?, ?, ?)",
@@ -1121,8 +1128,8 @@ class _Batch:
         for one in self.act.add_links(moved)[1]:
             path = [self.act.label(own) for own in one.path]
             self.events.append((one.child, "link_set_aside", {"would_close": path}))
-        self.act.settle("fitness", "niche", [keep])
-        self.act.settle("power", "phase, per", [keep])
+        self.act.settle("fitness", [keep])
+        self.act.settle("power", [keep])
         self.here.add(keep)
         self.events.append((keep, "united", {"with": other}))
 

@@ -16,14 +16,17 @@ from lineage import (
     best,
     chain,
     clades,
+    corrections,
     costs,
     database,
     impact,
     ledger,
     pedigree,
     regression,
+    relocation,
     snapshots,
     store,
+    undoing,
     whereabouts,
 )
 from lineage.answers import Answer
@@ -48,6 +51,7 @@ from lineage.organism import (
 from lineage.references import resolve
 from lineage.registration import Registered, Registration, register, registration
 from lineage.regression import Bisection, Evaluate
+from lineage.relocation import Relocation
 from lineage.selection import plan as selection
 from lineage.selection.plan import Explanation, Plan
 from lineage.selection.policy import FRONTIER, Policy
@@ -396,6 +400,65 @@ class Registry:
 
         return push.apply(self.store, ref, to=to, direct=direct, endpoint=endpoint)
 
+    # correct
+
+    def retract(
+        self,
+        ref: Any,
+        reason: str,
+        *,
+        niche: str | Niche | None = None,
+        cost: str | None = None,
+        per: str = "total",
+        uuid: str | None = None,
+        parent: Any = None,
+    ) -> Event:
+        """Strike something out that is wrong, for a reason; nothing counts it any more, and nothing
+        is erased. Of an organism: the score that counts in `niche`; the `cost` of a phase, by `per`
+        and for intervals by `uuid`; the link to `parent`; or else its registration, which makes it
+        a ghost until it is registered again. The event that this leaves, for `undo`."""
+        asked = [one is not None for one in (niche, cost, parent)]
+        if sum(asked) > 1:
+            raise InvalidValue("retract one thing at a time: a niche, a cost or a parent.")
+        if niche is not None:
+            done = corrections.retract_score(self.store, ref, _niche(niche), reason)
+        elif cost is not None:
+            done = corrections.retract_cost(self.store, ref, cost, per, uuid, reason)
+        elif parent is not None:
+            done = corrections.retract_link(self.store, ref, parent, reason)
+        else:
+            done = corrections.retract_registration(self.store, ref, reason)
+        return self._event(done)
+
+    def rename(self, ref: Any, name: str) -> Event:
+        """Give an organism another name in place of the one it goes by, as its next version; its
+        aliases come along, and other versions of the old name keep it. The event."""
+        return self._event(corrections.rename(self.store, ref, name))
+
+    def relocate(
+        self,
+        old: str | os.PathLike[str],
+        new: str | os.PathLike[str],
+        *,
+        apply: bool = False,
+        progress: CheckupProgress | None = None,
+    ) -> Relocation:
+        """Rewrite all places on this host that are `old` or below it to `new`, once the files are
+        found there: all sizes, and the bytes of a sample. A plan, unless `apply`."""
+        return relocation.relocate(self.store, old, new, apply=apply, progress=progress)
+
+    def undo(self, event: int) -> Event:
+        """Take an event back by the opposite act; the event that this leaves. InvalidValue says why
+        that cannot be, and what to do instead."""
+        with self._read() as connection:
+            kind = undoing.find(connection, event).kind
+        undo = relocation.undo if kind == "relocated" else undoing.undo
+        return self._event(undo(self.store, event))
+
+    def _event(self, number: int) -> Event:
+        with self._read() as connection:
+            return ledger.event(connection, number)
+
     # read
 
     def _organism(self, own: int) -> Organism:
@@ -408,6 +471,11 @@ class Registry:
         with self._read() as connection:
             return ledger.organisms(connection, [resolve(connection, ref)])[0]
 
+    def organisms(self, ids: Iterable[int]) -> list[Organism]:
+        """The organisms with these ids, in their order: those that events name, for one."""
+        with self._read() as connection:
+            return ledger.organisms(connection, ids)
+
     def record(self, ref: Any) -> Record:
         """Everything known of one organism."""
         with self._read() as connection:
@@ -417,6 +485,17 @@ class Registry:
         """What happened to an organism, oldest first."""
         with self._read() as connection:
             return ledger.history(connection, resolve(connection, ref))
+
+    def events(
+        self, *, since: Any = None, before: int | None = None, limit: int | None = 1000
+    ) -> list[Event]:
+        """What happened in the whole registry, the latest first: since a time, before the event of
+        a number (the last of a page asks for the next one), at most `limit`."""
+        at = None if since is None else utc(since, "since")
+        with self._read() as connection:
+            size = 1000 if limit is None else limit
+            pages = ledger.events(connection, at, before, size) if size else iter(())
+            return next(pages, []) if limit is not None else [one for page in pages for one in page]
 
     def find(
         self,

@@ -75,6 +75,7 @@ organism = Table(
     Column("step", BigInteger),
     Column("created", BigInteger),
     Column("registered", BigInteger),
+    Column("retracted", Text),
     CheckConstraint(_in("status", STATUSES), "organism_status"),
     CheckConstraint("digest IS NULL OR length(digest) = 32", "organism_digest"),
     CheckConstraint("generation >= 0", "organism_generation"),
@@ -177,11 +178,13 @@ fitness = Table(
     Column("n", BigInteger),
     Column("at", BigInteger, nullable=False),
     Column("current", SmallInteger, nullable=False),
+    Column("retracted", Text),
     Index("fitness_organism", "organism", "niche"),
     Index("fitness_niche", "niche", "value", "organism", sqlite_where=text("current = 1"),
           postgresql_where=text("current = 1")),
 )  # fmt: skip
-"""All scores ever; `current` marks the latest of an organism in a niche, which counts."""
+"""All scores ever; `current` marks the latest of an organism in a niche, which counts. `retracted`
+is why a score was struck out: it never counts."""
 
 meter = Table(
     "meter",
@@ -208,6 +211,7 @@ power = Table(
     Column("uuid", LargeBinary(16)),
     Column("at", BigInteger, nullable=False),
     Column("current", SmallInteger, nullable=False),
+    Column("retracted", Text),
     CheckConstraint(_in("phase", PHASES), "power_phase"),
     CheckConstraint(_in("per", PERS), "power_per"),
     CheckConstraint(_in("source", SOURCES), "power_source"),
@@ -216,7 +220,8 @@ power = Table(
     Index("power_uuid", "uuid", unique=True, sqlite_where=text("uuid IS NOT NULL"),
           postgresql_where=text("uuid IS NOT NULL")),
 )  # fmt: skip
-"""`per` total: intervals that add up, all `current`. Else rates: the latest is `current`."""
+"""`per` total: intervals that add up, all `current`. Else rates: the latest is `current`. What is
+`retracted`, for the reason there, never is."""
 
 tag = Table(
     "tag",

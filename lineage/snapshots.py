@@ -143,7 +143,7 @@ ORGANISMS = """SELECT id, generation, CASE WHEN ghost = 1 THEN -1 WHEN status = 
   ELSE 0 END FROM organism WHERE id <= ? AND same_as IS NULL ORDER BY id"""
 EDGES = "SELECT child, parent FROM edge WHERE child <= ? AND parent <= ?"
 JOULES = """SELECT organism, sum(joules) FROM power WHERE phase = 'training' AND per = 'total'
-  AND joules IS NOT NULL AND organism <= ? GROUP BY organism"""
+  AND current = 1 AND joules IS NOT NULL AND organism <= ? GROUP BY organism"""
 SCORES = "SELECT organism, niche, value FROM fitness WHERE current = 1 AND organism <= ?"
 
 

@@ -214,22 +214,34 @@ class Act:
         return own
 
     def add_scores(
-        self, wanted: Sequence[tuple[int, Score]], fresh: set[int] | None = None
+        self,
+        wanted: Sequence[tuple[int, Score]],
+        fresh: set[int] | None = None,
+        *,
+        anew: bool = False,
     ) -> list[tuple[int, Score]]:
-        """Add scores to organisms; those that are there already are passed over. What was added."""
+        """Add scores to organisms; those that are there already are passed over. What was added.
+
+        One that was retracted stays so when a script says it again, but not when a person does
+        (`anew`); retracted with its registration, it counts again once it is registered again."""
         fresh = fresh or set()
         old = {own for own, _ in wanted} - fresh
         known: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
+        struck: dict[tuple[int, int], list[Struck]] = {}
         if old:
-            for own, niche, *rest in self.connection.rows(
-                f"""SELECT f.organism, f.niche, f.value, f.stderr, f.n, f.at
+            for own, niche, row, retracted, *rest in self.connection.rows(
+                f"""SELECT f.organism, f.niche, f.id, f.retracted, f.value, f.stderr, f.n, f.at
                     FROM {self.connection.ids} AS i JOIN fitness f ON f.organism = i.id
                     ORDER BY f.id""",
                 (self.connection.pack(old),),
             ):
-                known.setdefault((own, niche), []).append(tuple(rest))
+                if retracted is None:
+                    known.setdefault((own, niche), []).append(tuple(rest))
+                else:
+                    struck.setdefault((own, niche), []).append((row, retracted, tuple(rest)))
         rows = []
         added = []
+        back: dict[int, int] = {}
         for own, score in wanted:
             assert isinstance(score.niche, Niche)
             niche = self.niche(score.niche, score.direction)
@@ -238,43 +250,85 @@ class Act:
             numbers = (score.value, score.stderr, score.n)
             if _known_already(seen, numbers, at):
                 continue
-            seen.append((*numbers, at or self.at))
-            rows.append((own, niche, *numbers, at or self.at, 1))
+            out = None if anew else _struck_out(struck.get((own, niche), ()), numbers, at)
+            if out is not None:
+                if out[1].startswith(REGISTRATION):
+                    back[out[0]] = own
+                    added.append((own, score))
+                continue
+            if score.retracted is None:
+                seen.append((*numbers, at or self.at))
+            current = int(score.retracted is None)
+            rows.append((own, niche, *numbers, at or self.at, current, score.retracted))
             added.append((own, score))
         self.connection.many(
-            "INSERT INTO fitness (organism, niche, value, stderr, n, at, current) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO fitness (organism, niche, value, stderr, n, at, current, retracted) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         counts: dict[tuple[int, int], int] = {}
-        for own, niche, *_ in rows:
-            counts[own, niche] = counts.get((own, niche), 0) + 1
+        for own, niche, *_, current, _ in rows:
+            counts[own, niche] = counts.get((own, niche), 0) + current
         again = {key[0] for key, count in counts.items() if count > 1 or len(known[key]) > count}
+        if back:
+            self.unstrike("fitness", back)
         if again:
-            self.settle("fitness", "niche", again)
+            self.settle("fitness", again)
         return added
 
+    def strike(self, table: str, rows: Mapping[int, int], reason: str) -> None:
+        """Strike rows (id: organism) of scores or costs out: they stay, and count no more."""
+        self.connection.many(
+            f"UPDATE {table} SET retracted = ?, current = 0 WHERE id = ?",
+            [(reason, row) for row in rows],
+        )
+        self.settle(table, set(rows.values()))
+
+    def unstrike(self, table: str, rows: Mapping[int, int]) -> None:
+        """Let rows (id: organism) that were struck out count again."""
+        current = "CASE per WHEN 'total' THEN 1 ELSE 0 END" if table == "power" else "0"
+        self.connection.many(
+            f"UPDATE {table} SET retracted = NULL, current = {current} WHERE id = ?",
+            [(row,) for row in rows],
+        )
+        self.settle(table, set(rows.values()))
+
     def add_power(
-        self, wanted: Sequence[tuple[int, PowerCost]], fresh: set[int] | None = None
+        self,
+        wanted: Sequence[tuple[int, PowerCost]],
+        fresh: set[int] | None = None,
+        *,
+        anew: bool = False,
     ) -> list[tuple[int, PowerCost]]:
         """Add power costs; an interval whose UUID is known, or a rate that is known, is passed
-        over. What was added."""
+        over. What was added. For what was retracted, see `add_scores`; an interval stays so."""
         fresh = fresh or set()
         uuids = [uuid.UUID(cost.uuid).bytes for _, cost in wanted if cost.uuid]
         seen_uuids: set[bytes] = set()
+        back: dict[int, int] = {}
+        again_counted: set[bytes] = set()
         if uuids:
             seen_uuids = self.known_uuids(uuids)
+        if seen_uuids:
+            again_counted, back = self._retracted_with_registration(uuids)
         rates = {own for own, cost in wanted if cost.per != "total"} - fresh
         known: dict[tuple[int, str, str], list[tuple[Any, ...]]] = {}
+        struck: dict[tuple[int, str, str], list[Struck]] = {}
         if rates:
             for own, phase, per, *rest in self.connection.rows(
                 f"""SELECT p.organism, p.phase, p.per, p.joules, p.watts, p.seconds, p.cost,
-                      p.currency, p.gco2e, p.source, p.meter, p.at
+                      p.currency, p.gco2e, p.source, p.meter, p.at, p.id, p.retracted
                     FROM {self.connection.ids} AS i JOIN power p ON p.organism = i.id
                     WHERE p.per <> 'total' ORDER BY p.id""",
                 (self.connection.pack(rates),),
             ):
-                known.setdefault((own, phase, per), []).append(tuple(rest))
+                *told, row, retracted = rest
+                if retracted is None:
+                    known.setdefault((own, phase, per), []).append(tuple(told))
+                else:
+                    struck.setdefault((own, phase, per), []).append(
+                        (row, retracted, tuple(told))
+                    )
         rows, added, again = [], [], set()
         for own, cost in wanted:
             at = micros(cost.at) if cost.at else None
@@ -285,41 +339,69 @@ class Act:
             key = uuid.UUID(cost.uuid).bytes if cost.uuid else None
             if key is not None:
                 if key in seen_uuids:
+                    if key in again_counted:
+                        added.append((own, cost))
                     continue
                 seen_uuids.add(key)
             if cost.per != "total":
                 seen = known.setdefault((own, cost.phase, cost.per), [])
                 if _known_already(seen, numbers, at):
                     continue
+                alike = struck.get((own, cost.phase, cost.per), ())
+                out = None if anew else _struck_out(alike, numbers, at)
+                if out is not None:
+                    if out[1].startswith(REGISTRATION):
+                        back[out[0]] = own
+                        added.append((own, cost))
+                    continue
                 if seen:
                     again.add(own)
-                seen.append((*numbers, at or self.at))
-            rows.append((own, cost.phase, cost.per, *numbers, key, at or self.at, 1))
+                if cost.retracted is None:
+                    seen.append((*numbers, at or self.at))
+            current = int(cost.retracted is None)
+            rows.append((
+                own, cost.phase, cost.per, *numbers, key, at or self.at, current, cost.retracted,
+            ))  # fmt: skip
             added.append((own, cost))
         self.connection.many(
             "INSERT INTO power (organism, phase, per, joules, watts, seconds, cost, currency, "
-            "gco2e, source, meter, uuid, at, current) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "gco2e, source, meter, uuid, at, current, retracted) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
+        if back:
+            self.unstrike("power", back)
         if again:
-            self.settle("power", "phase, per", again)
+            self.settle("power", again)
         return added
+
+    def _retracted_with_registration(
+        self, uuids: Sequence[bytes]
+    ) -> tuple[set[bytes], dict[int, int]]:
+        """Those of these intervals that count again when they are registered again: their UUIDs,
+        and their rows as (id: organism)."""
+        where, params = self.connection.one_of("uuid", uuids)
+        rows = self.connection.rows(
+            f"SELECT uuid, id, organism FROM power WHERE {where} AND retracted LIKE ?",
+            (*params, f"{REGISTRATION}%"),
+        )
+        return {bytes(row[0]) for row in rows}, {row[1]: row[2] for row in rows}
 
     def known_uuids(self, uuids: Sequence[bytes]) -> set[bytes]:
         where, params = self.connection.one_of("uuid", uuids)
         rows = self.connection.rows(f"SELECT uuid FROM power WHERE {where}", params)
         return {bytes(row[0]) for row in rows}
 
-    def settle(self, table: str, key: str, organisms: Iterable[int]) -> None:
-        """Mark the latest row of each organism and `key` as the current one. Totals of power are
-        all current: they add up."""
-        same = " AND ".join(f"l.{part} = {table}.{part}" for part in key.split(", "))
+    def settle(self, table: str, organisms: Iterable[int]) -> None:
+        """Mark the latest score of each organism and niche, or rate of each phase and `per`, as the
+        current one. Totals of power are all current: they add up."""
+        same = " AND ".join(f"l.{part} = {table}.{part}" for part in KEYS[table])
         rates = "AND per <> 'total'" if table == "power" else ""
         self.connection.execute(
             f"""UPDATE {table} SET current = CASE WHEN id =
                   (SELECT l.id FROM {table} l WHERE l.organism = {table}.organism AND {same}
-                   ORDER BY l.at DESC, l.id DESC LIMIT 1) THEN 1 ELSE 0 END
+                     AND l.retracted IS NULL ORDER BY l.at DESC, l.id DESC LIMIT 1)
+                  THEN 1 ELSE 0 END
                 WHERE organism IN (SELECT id FROM {self.connection.ids} AS i) {rates}""",
             (self.connection.pack(organisms),),
         )
@@ -470,6 +552,25 @@ INSERT_EVIDENCE = (
 )
 
 
+Struck = tuple[int, str, tuple[Any, ...]]
+"""A row that was retracted: its id, why, and (*numbers, at)."""
+
+REGISTRATION = "with its registration: "
+"""How the reason of what was retracted with a whole registration begins."""
+
+KEYS = {"fitness": ("niche",), "power": ("phase", "per")}
+"""What tells rows of an organism apart, of which the latest counts."""
+
+
+def _struck_out(
+    struck: Sequence[Struck], numbers: tuple[Any, ...], at: int | None
+) -> Struck | None:
+    """The retracted row that a score or a rate is: the same numbers, and the same time if given."""
+    return next(
+        (one for one in struck if one[2][:-1] == numbers and at in (None, one[2][-1])), None
+    )
+
+
 def _known_already(
     seen: Sequence[tuple[Any, ...]], numbers: tuple[Any, ...], at: int | None
 ) -> bool:
@@ -487,7 +588,7 @@ def _known_already(
 def score(store: Store, ref: Any, new: Score) -> int:
     with store.act() as act:
         own = resolve(act.connection, ref)
-        if act.add_scores([(own, new)]):
+        if act.add_scores([(own, new)], anew=True):
             act.event(own, "scored", score_body(new))
     return own
 
@@ -500,7 +601,7 @@ def meter(store: Store, ref: Any, costs: Sequence[PowerCost]) -> int:
                 raise InvalidValue(
                     f"{one!r} is not a power cost. Give lineage.PowerCost(joules=...)."
                 )
-        added = act.add_power([(own, with_uuid(cost, None)) for cost in costs])
+        added = act.add_power([(own, with_uuid(cost, None)) for cost in costs], anew=True)
         act.events((own, "metered", power_body(cost)) for _, cost in added)
     return own
 
@@ -562,8 +663,9 @@ def unlink(store: Store, child: Any, parent: Any) -> int:
     with store.act() as act:
         own, other = resolve(act.connection, child), resolve(act.connection, parent)
         known = act.connection.rows(
-            "SELECT relation, evidence, confidence, weight FROM evidence "
-            "WHERE child = ? AND parent = ? ORDER BY relation, evidence",
+            """SELECT v.relation, v.evidence, v.confidence, v.weight, e.needed FROM edge e
+               JOIN evidence v ON v.child = e.child AND v.parent = e.parent
+               WHERE e.child = ? AND e.parent = ? ORDER BY v.relation, v.evidence""",
             (own, other),
         )
         if not known:
@@ -572,8 +674,9 @@ def unlink(store: Store, child: Any, parent: Any) -> int:
             )
         links.remove(act.connection, own, other)
         keys = ("relation", "evidence", "confidence", "weight")
-        was = [dict(zip(keys, row, strict=True)) for row in known]
-        act.event(own, "unlinked", {"ref": act.label(other), "was": was})
+        was = [dict(zip(keys, row, strict=False)) for row in known]
+        needed = bool(known[0][-1])
+        act.event(own, "unlinked", {"ref": act.label(other), "was": was, "needed": needed})
     return own
 
 

@@ -52,6 +52,8 @@ class Whereabouts(Answer):
         ref = self.organism.ref
         if self.path is not None:
             return ""
+        if self.organism.retracted is not None:
+            return f"the registration of {ref} was retracted: {self.organism.retracted}."
         if self.organism.ghost:
             return (
                 f"{ref} is a ghost: it was named as a parent and never registered, so nobody knows "

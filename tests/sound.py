@@ -133,17 +133,22 @@ def _check_names(connection: Connection) -> None:
 def _check_current(connection: Connection) -> None:
     for table, key, rates in (
         ("fitness", "niche", ""),
-        ("power", "phase, per", "WHERE per <> 'total'"),
+        ("power", "phase, per", "AND per <> 'total'"),
     ):
         marked, latest = set(), {}
         for own, current, _at, *what in connection.rows(
-            f"SELECT id, current, at, organism, {key} FROM {table} {rates} ORDER BY at, id"
+            f"""SELECT id, current, at, organism, {key} FROM {table}
+                WHERE retracted IS NULL {rates} ORDER BY at, id"""
         ):
             latest[tuple(what)] = own
             if current:
                 marked.add(own)
         assert marked == set(latest.values()), f"current rows of {table}"
-    idle = connection.value("SELECT count(*) FROM power WHERE per = 'total' AND current <> 1")
+        struck = f"SELECT count(*) FROM {table} WHERE retracted IS NOT NULL AND current <> 0"
+        assert connection.value(struck) == 0, f"retracted rows of {table} that count"
+    idle = connection.value(
+        "SELECT count(*) FROM power WHERE per = 'total' AND current <> 1 AND retracted IS NULL"
+    )
     assert idle == 0
 
 

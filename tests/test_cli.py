@@ -430,7 +430,7 @@ def test_the_sorts_are_those_of_the_ledger() -> None:
 ORGANISM = {
     "ref", "id", "name", "version", "digest", "status", "ghost", "kind", "generation", "protected",
     "here", "parameters", "bytes", "architecture", "precision", "licence", "created", "registered",
-    "run", "step", "latest",
+    "run", "step", "latest", "retracted",
 }  # fmt: skip
 LISTED = ORGANISM | {"parents", "fitness", "serving"}
 SHOWN = LISTED | {
@@ -453,7 +453,7 @@ def test_json_has_one_shape_wherever_an_organism_is_read(family: Path) -> None:
     ]  # fmt: skip
     (score,) = shown["fitness"]
     assert score.keys() == {
-        "task", "metric", "split", "value", "direction", "stderr", "n", "at"
+        "task", "metric", "split", "value", "direction", "stderr", "n", "at", "retracted"
     }  # fmt: skip
     (cost,) = shown["power"]
     assert cost.keys() >= {

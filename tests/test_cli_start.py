@@ -223,6 +223,7 @@ def test_json_has_stable_keys_and_plain_values(capsys: pytest.CaptureFixture[str
                 "n": None,
                 "direction": "higher",
                 "at": None,
+                "retracted": None,
             },
         }
     ]

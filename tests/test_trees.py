@@ -374,7 +374,7 @@ def test_the_json_shape() -> None:
     assert {"id", "digest", "status", "ghost", "scores", "serving", "aliases", "front"} <= set(sft)
     assert sft["scores"][0] == {
         "task": "xml", "metric": "bpb", "split": "", "value": 1.9391, "stderr": 0.016,
-        "n": None, "direction": "lower", "at": None,
+        "n": None, "direction": "lower", "at": None, "retracted": None,
     }  # fmt: skip
     blend = [link for link in read["links"] if link["child"] == 5]
     assert [(link["parent"], link["weight"], link["main"]) for link in blend] == [

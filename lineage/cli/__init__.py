@@ -37,6 +37,12 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "protect": ("recording:protect", "keep an organism from being selected against"),
         "unprotect": ("recording:unprotect", "take the protection back"),
     },
+    "Correct": {
+        "retract": ("correcting:retract", "strike out what is wrong, with a reason"),
+        "rename": ("correcting:rename", "give an organism another name"),
+        "relocate": ("correcting:relocate", "a folder or disk moved: rewrite its places"),
+        "undo": ("correcting:undo", "take back what an event of the log did"),
+    },
     "Ask": {
         "ls": ("reading:ls", "list organisms: filter, sort"),
         "show": ("reading:show", "everything known of one organism"),

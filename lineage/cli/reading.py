@@ -148,6 +148,8 @@ def descent(organism: Organism, links: Sequence[Link]) -> str:
     from lineage.trees.words import shares
 
     if not links:
+        if organism.retracted is not None:
+            return "a ghost: its registration was retracted"
         return "a ghost: named as a parent, not registered yet" if organism.ghost else "a founder"
     phrases = []
     for relation in dict.fromkeys(link.relation for link in links):
@@ -560,6 +562,8 @@ def _facts(record: Record) -> Iterator[Row]:
         yield "name", organism.ref
         yield "status", "ghost" if organism.ghost else organism.status
         yield "family", _place_in_family(record)
+    if organism.retracted is not None:
+        yield "retracted", organism.retracted
     if record.load_bearing:
         yield "load-bearing", "others need it to run"
     if organism.kind == "epigenetic":
@@ -608,7 +612,13 @@ def _fitness(scores: Sequence[Score]) -> Iterator[Row]:
     by_niche: dict[Any, list[Score]] = {}
     for score in scores:
         by_niche.setdefault(score.niche, []).append(score)
-    for niche, known in by_niche.items():
+    for niche, all_ever in by_niche.items():
+        for score in all_ever:
+            if score.retracted is not None:
+                yield str(niche), f"✕ {score_text(score)}", f"retracted: {score.retracted}"
+        known = [score for score in all_ever if score.retracted is None]
+        if not known:
+            continue
         latest = known[-1]
         better = f"{latest.direction} is better" if latest.direction else "direction not known"
         sample = "" if latest.n is None else f"n = {latest.n:,}"
@@ -622,7 +632,9 @@ def _power(record: Record, serving: Sequence[PowerCost]) -> Iterator[Row]:
     totals: dict[str, list[PowerCost]] = {}
     rates: dict[tuple[str, str], PowerCost] = {}
     for cost in record.power:
-        if cost.per == "total":
+        if cost.retracted is not None:
+            yield cost.phase, f"✕ {power_text(cost)}", f"retracted: {cost.retracted}"
+        elif cost.per == "total":
             totals.setdefault(cost.phase, []).append(cost)
         else:
             rates[cost.phase, cost.per] = cost
@@ -670,20 +682,46 @@ def _gone(at: datetime | None) -> str:
 # ---- A life
 
 
+EVENTS = 50
+"""How many events of the whole registry a terminal lists, unless --limit says otherwise."""
+
+
 @click.command()
 @click.argument("ref", required=False)
+@click.option("--all", "everything", is_flag=True, help="Of the whole registry, the latest last.")
+@click.option("--since", metavar="TIME", help="With --all: since then, like 7d or 2026-11-01.")
+@click.option("--before", type=int, metavar="EVENT", help="With --all: the page before this event.")
+@click.option("--limit", type=click.IntRange(min=0), help="With --all: at most so many, 0 for all.")
 @click.option("--head", is_flag=True, help="The head of the history, to be kept elsewhere.")
 @json_option
 @registry_options
-def log(ref: str | None, head: bool, as_json: bool) -> None:
-    """Tell what happened to an organism: when, what with its numbers, and who did it.
+def log(
+    ref: str | None,
+    everything: bool,
+    since: str | None,
+    before: int | None,
+    limit: int | None,
+    head: bool,
+    as_json: bool,
+) -> None:
+    """Tell what happened to an organism: when, what with its numbers, and who did it. Each event
+    has a number: `lineage undo NUMBER` takes back what can be taken back.
+
+    \b
+    lineage log sft
+    lineage log --all --since 7d
 
     With --head: the last event, and the SHA-256 that all events so far lead to. Kept elsewhere, it
     lets `lineage doctor --head HEX` tell whether the history was changed since.
     """
-    if head == (ref is not None):
-        raise click.UsageError("whose history? Give REF, or --head.")
+    if (ref is not None) + everything + head != 1:
+        raise click.UsageError("whose history? Give REF, --all, or --head.")
+    if not everything and (since or before is not None or limit is not None):
+        raise click.UsageError("--since, --before and --limit belong to --all.")
     registry = open_registry()
+    if everything:
+        _log_of_all(registry, since, before, limit, as_json)
+        return
     if ref is None:
         event, chained = registry.head()
         if as_json:
@@ -698,14 +736,41 @@ def log(ref: str | None, head: bool, as_json: bool) -> None:
         emit(events)
     elif not sys.stdout.isatty():
         table((), ((plain(event.at), event.kind, event_text(event), f"{event.user}@{event.host}",
-                    event.command) for event in events))  # fmt: skip
+                    event.command, event.id) for event in events))  # fmt: skip
     else:
         for line in _life(events):
             click.echo(line)
 
 
-def _life(events: Iterable[Event]) -> Iterator[str]:
-    """Oldest first; who did it is said once for what they did in a row."""
+def _log_of_all(
+    registry: Registry, since: str | None, before: int | None, limit: int | None, as_json: bool
+) -> None:
+    """The events of the whole registry; the page that is shown is in the order of a life."""
+    most = EVENTS if limit is None and sys.stdout.isatty() and not as_json else limit or None
+    start = None if since is None else since_when(since)
+    events = registry.events(since=start, before=before, limit=most)[::-1]
+    ids = sorted({event.organism for event in events if event.organism is not None})
+    names = {one.id: str(one) for one in registry.organisms(ids)}
+    whom = {own: names.get(own, f"#{own}") for own in ids}
+    if as_json:
+        emit({**plain(event), "ref": whom.get(event.organism or 0)} for event in events)
+    elif not sys.stdout.isatty():
+        table((), ((plain(event.at), whom.get(event.organism or 0), event.kind, event_text(event),
+                    f"{event.user}@{event.host}", event.command, event.id)
+                   for event in events))  # fmt: skip
+    elif not events:
+        click.echo("Nothing happened.")
+    else:
+        for line in _life(events, whom):
+            click.echo(line)
+        if len(events) == most:
+            said = f"`lineage log --all --before {events[0].id}` tells what was before."
+            click.echo(styled(said, dim=True))
+
+
+def _life(events: Iterable[Event], whom: Mapping[int, str] | None = None) -> Iterator[str]:
+    """Oldest first, with the number of each; who did it is said once for what they did in a row.
+    `whom` it happened to, by id, where that is not clear."""
     room = max(40, shutil.get_terminal_size().columns)
     who = day = ""
     for event in events:
@@ -715,11 +780,16 @@ def _life(events: Iterable[Event]) -> Iterator[str]:
             who, day = now, date
             yield styled(f"{date} UTC  {shown(now)}", dim=True)
         kind = shown(event.kind.replace("_", " "))
+        if whom is not None and event.organism is not None:
+            kind = f"{shown(whom[event.organism])} {kind}"
         parts = [shown(part) for part in event_parts(event)]
-        first, *rest = wrapped(" ".join([kind, *parts[:1]]), room - 12)
-        yield f"  {event.at:%H:%M:%S}  {first.replace(kind, styled(kind, bold=True), 1)}"
-        yield from (" " * 12 + line for line in rest)
-        yield from (" " * 12 + line for part in parts[1:] for line in wrapped(part, room - 12))
+        head = f"  {event.at:%H:%M:%S}  {event.id:>5}  "
+        margin = " " * len(head)
+        first, *rest = wrapped(" ".join([kind, *parts[:1]]), room - len(head))
+        yield head + first.replace(kind, styled(kind, bold=True), 1)
+        yield from (margin + line for line in rest)
+        more = (line for part in parts[1:] for line in wrapped(part, room - len(head)))
+        yield from (margin + line for line in more)
 
 
 def event_text(event: Event) -> str:
@@ -729,11 +799,12 @@ def event_text(event: Event) -> str:
 
 def event_parts(event: Event) -> list[str]:
     worded = WORDINGS.get(event.kind, _any_body)
+    undone = [f"undoes event {event.body['undoes']}"] if "undoes" in event.body else []
     try:
-        said = worded(event.body)
+        said = worded({key: value for key, value in event.body.items() if key != "undoes"})
     except (AttributeError, KeyError, TypeError, ValueError):
         said = _any_body(event.body)  # of another lineage, or from an import
-    return [said] if isinstance(said, str) else said
+    return ([said] if isinstance(said, str) else said) + undone
 
 
 def _any_body(body: Mapping[str, Any]) -> str:
@@ -792,6 +863,22 @@ def _selected_body(body: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _retracted_body(body: Mapping[str, Any]) -> list[str]:
+    """What was struck out or reinstated, and why it was struck out."""
+    bare = {key: value for key, value in body.items() if key not in ("what", "reason", "needed")}
+    if body["what"] == "score":
+        said = f"the score {_score_body(bare)}"
+    elif body["what"] == "cost":
+        said = f"the cost {_power_body(bare)}"
+    elif body["what"] == "link":
+        said = "the link to " + body["ref"] + ", was " + ", ".join(
+            f"{one['relation']} ({one['evidence']})" for one in body["was"])  # fmt: skip
+    else:
+        scores, costs = counted(body["scores"], "score"), counted(body["costs"], "cost")
+        said = f"the registration, with {scores} and {costs}"
+    return [said, f"because: {body['reason']}"]
+
+
 WORDINGS: dict[str, Callable[[Mapping[str, Any]], str | list[str]]] = {
     "registered": _registered_body,
     "ghost": lambda body: f"named as a parent: {body['ref']}",
@@ -811,6 +898,16 @@ WORDINGS: dict[str, Callable[[Mapping[str, Any]], str | list[str]]] = {
     "placed": lambda body: f"at {body['place']}",
     "named": lambda body: f"{body['name']}@v{body['version']}",
     "identified": lambda body: f"digest {body['digest'][:12]}",
+    "retracted": _retracted_body,
+    "reinstated": _retracted_body,
+    "renamed": lambda body: f"{body['name']}@v{body['version']}"
+    + (f", was {body['from']}@v{body['from_version']}" if "from" in body else ""),
+    "moved": lambda body: [f"from {body['from']}", f"to {body['to']}"],
+    "relocated": lambda body: [
+        f"{counted(body['places'], 'place')} from {body['old']}", f"to {body['new']}",
+    ],
+    "unaliased": lambda body: f"{body['name']}@{body['alias']}"
+    + (f", which is {body['to']} again" if "to" in body else ""),
     "gone": lambda body: f"from {body['place']}: {_why_gone(body.get('by'))}",
     "link_set_aside": lambda body: "it would close " + " → ".join(body["would_close"]),
 }  # fmt: skip

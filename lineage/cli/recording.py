@@ -425,7 +425,7 @@ def meter(
     registry = open_registry()
     new = Site.from_environment().priced(new)
     organism = registry.meter(ref, new)
-    known_now = registry.record(organism).power
+    known_now = [one for one in registry.record(organism).power if one.retracted is None]
     by = f" by {new.meter}" if new.meter else ""
     told = f"{new.phase} of {organism}: {power_text(new)}, {new.source}{by}"
     alike = [cost for cost in known_now if (cost.phase, cost.per) == (new.phase, new.per)]

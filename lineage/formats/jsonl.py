@@ -9,14 +9,16 @@ is unknown is left out, or null. Times are ISO 8601 in UTC, units SI (J, W, s). 
     digest          of the genome: 64 hex digits
     kind            `epigenetic`; left out of a genomic organism
     ghost           true of one that was named as a parent and never registered
+    retracted       of a ghost: why its registration was struck out
     places          [{uri, host, gone, files: [{path, bytes, sha256, genome, modified}]}], or plain
                     URIs; `gone` is when its files were there no more, `modified` in nanoseconds
                     since 1970
     parents         [{ref, relation, weight, evidence, confidence, needed}], one for each evidence,
                     or plain references
-    fitness         [{task, metric, split, value, direction, stderr, n, at}], all ever
+    fitness         [{task, metric, split, value, direction, stderr, n, at, retracted}], all ever;
+                    `retracted` is why it was struck out and counts no more
     power           [{phase, per, joules, watts, seconds, cost, currency, gco2e, source, meter,
-                    uuid, at}], all ever; `uuid` tells the intervals of a total apart
+                    uuid, at, retracted}], all ever; `uuid` tells the intervals of a total apart
     parameters, bytes, architecture, precision, licence, created, run, step
     status, protected, registered
     tags            {key: text}
@@ -165,13 +167,13 @@ def _lines(connection: Connection, ids: list[int], shared: _Shared) -> Iterator[
     events = _events(connection, ids, shared)
     rows = connection.rows(
         f"""SELECT o.id, o.digest, o.status, o.ghost, o.epigenetic, o.protected, o.registered,
-              {", ".join(f"o.{fact}" for fact in FACTS)}
+              o.retracted, {", ".join(f"o.{fact}" for fact in FACTS)}
             FROM {connection.ids} AS i JOIN organism o ON o.id = i.id""",
         (packed,),
     )
     by_id = {row[0]: row for row in rows}
     for own in ids:
-        _, digest, status, ghost, epigenetic, protected, registered, *values = by_id[own]
+        _, digest, status, ghost, epigenetic, protected, registered, retracted, *values = by_id[own]
         facts = dict(zip(FACTS, values, strict=True))
         called = names.get(own, ())
         line = {
@@ -181,6 +183,7 @@ def _lines(connection: Connection, ids: list[int], shared: _Shared) -> Iterator[
             "digest": None if digest is None else bytes(digest).hex(),
             "kind": "epigenetic" if epigenetic else None,
             "ghost": bool(ghost) or None,
+            "retracted": retracted,
             "places": places.get(own),
             "parents": parents.get(own),
             "fitness": fitness.get(own),
@@ -326,17 +329,18 @@ def _refs(connection: Connection, ids: list[int]) -> dict[int, dict[str, Any]]:
 
 def _fitness(connection: Connection, packed: Any, shared: _Shared) -> Found:
     rows = _by_organism(
-        connection, packed, "t.niche, t.at, t.id, t.value, t.stderr, t.n", "fitness"
+        connection, packed, "t.niche, t.at, t.id, t.value, t.stderr, t.n, t.retracted", "fitness"
     )
     found: Found = {}
     for own, known in rows.items():
         known.sort(key=lambda row: (shared.niches[row[0]][0], row[1], row[2]))
         scores = {}  # what two organisms that became one scored alike is one score
-        for niche, at, _, value, stderr, n in known:
+        for niche, at, _, value, stderr, n, retracted in known:
             _, named, direction = shared.niches[niche]
-            scores[niche, at, value, stderr, n] = named | _known(
-                value=value, direction=direction, stderr=stderr, n=n, at=_iso(at)
-            )
+            scores[niche, at, value, stderr, n, retracted] = named | _known(
+                value=value, direction=direction, stderr=stderr, n=n, at=_iso(at),
+                retracted=retracted,
+            )  # fmt: skip
         found[own] = list(scores.values())
     return found
 
@@ -348,19 +352,20 @@ def _power(connection: Connection, packed: Any, shared: _Shared) -> Found:
     rows = _by_organism(
         connection,
         packed,
-        f"{', '.join(f't.{key}' for key in _NUMBERS)}, t.meter, t.uuid, t.at",
+        f"{', '.join(f't.{key}' for key in _NUMBERS)}, t.meter, t.uuid, t.at, t.retracted",
         "power",
         "t.phase, t.per, t.at, t.id",
     )
     found: Found = {}
     for own, known in rows.items():
         costs = {}
-        for *numbers, meter, key, at in known:
+        for *numbers, meter, key, at, retracted in known:
             cost = _known(**dict(zip(_NUMBERS, numbers, strict=True)))
-            costs[(*numbers, meter, key, at)] = cost | _known(
+            costs[(*numbers, meter, key, at, retracted)] = cost | _known(
                 meter=shared.meters.get(meter),
                 uuid=None if key is None else str(uuid.UUID(bytes=bytes(key))),
                 at=_iso(at),
+                retracted=retracted,
             )
         found[own] = list(costs.values())
     return found
@@ -737,12 +742,14 @@ FILE = dict.fromkeys(["path", "bytes", "sha256", "genome", "modified"])
 PARENT = dict.fromkeys(
     ["ref", *NAME, "place", "relation", "weight", "evidence", "confidence", "needed"]
 )
-SCORE = dict.fromkeys(["task", "metric", "split", "value", "direction", "stderr", "n", "at"])
-POWER = dict.fromkeys([*_NUMBERS, "meter", "uuid", "at"])
+SCORE = dict.fromkeys(
+    ["task", "metric", "split", "value", "direction", "stderr", "n", "at", "retracted"]
+)
+POWER = dict.fromkeys([*_NUMBERS, "meter", "uuid", "at", "retracted"])
 EVENT = dict.fromkeys(["kind", "at", "user", "host", "pid", "command", "body"])
 ORGANISM = dict.fromkeys(
-    [*NAME, "names", "digest", "kind", "ghost", "places", "parents", "fitness", "power", *FACTS,
-     "status", "protected", "registered", "tags", "aliases", "events", "rejected"]
+    [*NAME, "names", "digest", "kind", "ghost", "retracted", "places", "parents", "fitness",
+     "power", *FACTS, "status", "protected", "registered", "tags", "aliases", "events", "rejected"]
 )  # fmt: skip
 _TEXTS = ("architecture", "precision", "licence", "run")
 
@@ -830,9 +837,12 @@ def _registration(written: dict[str, Any]) -> tuple[Registration, list[Any]]:
         status=one_of(one.get("status", STATUSES[0]), STATUSES, "status"),
         protected=_flag(one, "protected"),
         registered=_time(one["registered"], "registered") if "registered" in one else None,
+        retracted=text(one["retracted"], "retracted") if "retracted" in one else None,
         more_names=tuple(_more_name(each) for each in _list(one, "names")),
         events=tuple(_event(each) for each in _list(one, "events")),
     )
+    if new.retracted is not None and not new.ghost:
+        raise InvalidValue("retracted is of a ghost: a registration that was struck out is one.")
     if "tags" in one:
         new.tags = _tags(one["tags"])
     if "places" in one:
@@ -1025,6 +1035,7 @@ def _score(written: Any) -> Score:
         None if "n" not in one else _whole(one["n"], "n", least=1),
         one.get("direction"),
         at=utc(one["at"], "at") if "at" in one else None,
+        retracted=text(one["retracted"], "retracted") if "retracted" in one else None,
     )
 
 
@@ -1039,7 +1050,7 @@ def _cost(written: Any) -> PowerCost:
     for key in ("joules", "watts", "seconds", "cost", "gco2e"):
         if key in one:
             _number(one[key], key)
-    for key in ("meter", "currency", "uuid"):
+    for key in ("meter", "currency", "uuid", "retracted"):
         if key in one:
             text(one[key], key)
     if "uuid" in one:

@@ -95,6 +95,7 @@ def create_organisms() -> None:
         sa.Column("step", sa.BigInteger),
         sa.Column("created", sa.BigInteger),
         sa.Column("registered", sa.BigInteger),
+        sa.Column("retracted", sa.Text),
         sa.CheckConstraint("status IN ('alive', 'selected_against', 'culled')", "organism_status"),
         sa.CheckConstraint("digest IS NULL OR length(digest) = 32", "organism_digest"),
         sa.CheckConstraint("generation >= 0", "organism_generation"),
@@ -189,6 +190,7 @@ def create_scores() -> None:
         sa.Column("n", sa.BigInteger),
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("current", sa.SmallInteger, nullable=False),
+        sa.Column("retracted", sa.Text),
     )
     op.create_index("fitness_organism", "fitness", ["organism", "niche"])
     partial_index("fitness_niche", "fitness", ["niche", "value", "organism"], "current = 1")
@@ -217,6 +219,7 @@ def create_power() -> None:
         sa.Column("uuid", sa.LargeBinary(16)),
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("current", sa.SmallInteger, nullable=False),
+        sa.Column("retracted", sa.Text),
         sa.CheckConstraint(
             "phase IN ('training', 'serving', 'evaluation', 'storage')", "power_phase"
         ),
