@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lineage import chain, links, schema, snapshots, spool
 from lineage import database as ground
 from lineage.answers import Answer
+from lineage.culling.check import wrong as wrong_in_quarantine
 from lineage.database import Connection, Database
 from lineage.references import candidates, this_host
 from lineage.store import EVIDENCE_RANK, Act, Store
@@ -285,6 +286,10 @@ WORDS = {
         "Files are not what was registered: overwritten, cut short, or damaged.",
         "copy the registered bytes back from another place; where the new ones are meant, "
         "`lineage register PATH` records them",
+    ),
+    "quarantine": (
+        "Quarantine folders do not hold what `cull` put there, or a cull was interrupted.",
+        "`lineage restore` puts back what is there; mount the disk where a folder is missing",
     ),
     "unreadable": (
         "Files cannot be read, so nobody knows what is in them.",
@@ -807,6 +812,7 @@ class _Wanted:
     path: str
     size: int
     sha256: bytes
+    culled: bool = False  # it may be there or not
 
 
 @dataclass(slots=True)
@@ -842,7 +848,7 @@ class _Disk:
         return digest.digest()
 
 
-ON_DISK = ("places", "missing", "changed", "unreadable")
+ON_DISK = ("places", "missing", "changed", "unreadable", "quarantine")
 """The checks of files."""
 
 
@@ -865,6 +871,8 @@ def _on_disk(
     finally:
         disk.stopped = True
         pool.shutdown(wait=False, cancel_futures=True)
+    for line in wrong_in_quarantine(database, deep):
+        disk.note("quarantine", line)
     findings = [
         one
         for check in ON_DISK
@@ -896,17 +904,26 @@ def _batches(database: Database) -> Iterator[list[tuple[str, list[_Wanted]]]]:
     while True:
         with database.read() as connection:
             rows = connection.rows(
-                f"""SELECT p.id, p.uri, f.path, f.bytes, f.sha256 FROM
+                f"""SELECT p.id, p.uri, f.path, f.bytes, f.sha256, q.path IS NOT NULL FROM
                       (SELECT id, uri FROM place WHERE id > ? AND gone_at IS NULL AND host = ?
                        ORDER BY id LIMIT {PLACES}) p
-                    LEFT JOIN file f ON f.place = p.id ORDER BY p.id, f.path""",
+                    LEFT JOIN file f ON f.place = p.id
+                    LEFT JOIN quarantine q ON q.place = f.place AND q.path = f.path
+                    ORDER BY p.id, f.path""",
                 (last, this_host()),
             )
         if not rows:
             return
         last = rows[-1][0]
         yield [
-            (uri, [_Wanted(path, size, bytes(sha)) for _, _, path, size, sha in files if path])
+            (
+                uri,
+                [
+                    _Wanted(path, size, bytes(sha), bool(culled))
+                    for _, _, path, size, sha, culled in files
+                    if path
+                ],
+            )
             for (_, uri), files in groupby(rows, key=lambda row: (row[0], row[1]))
         ]
 
@@ -927,6 +944,8 @@ def _of_right_size(disk: _Disk, uri: str, wanted: Sequence[_Wanted]) -> list[_Wa
         disk.files += 1
         file = replace(file, path=os.path.join(folder, file.path))
         check, why = _wrong_with(file)
+        if check == "missing" and file.culled:
+            continue
         if check:
             disk.note(check, f"{file.path}{why}")
         else:

@@ -43,6 +43,11 @@ class GenomeError(LineageError):
     """A file is not what it claims to be, or cannot be read: it is named."""
 
 
+class CullError(LineageError):
+    """Files cannot be put into quarantine, put back, or deleted: what stands in the way is named.
+    They are where they were."""
+
+
 class RegistryUnavailable(LineageError):
     """The registry could not be reached: missing, locked, read-only, full, on a refused file
     system, or of another schema."""

@@ -60,11 +60,16 @@ _LOOKED_FOR = (
     "*.safetensors, *.gguf, *.bin, *.pt, *.pth, *.ckpt, *.distcp, *.keras, *.h5, "
     "*.data-00000-of-00001, *.msgpack, *.onnx, *.npz"
 )
-# What a trainer needs to go on, and a tokenizer: never genome, whatever they end in.
-_STATE = re.compile(
+# What a trainer needs to go on, and what it only tells of itself; neither is ever genome, and a
+# tokenizer is none, whatever they end in.
+_RESUMING = (
     r"(?:optim|optimizer|scheduler|lr_scheduler|scaler|grad_scaler|rng_state|rng|random_states|"
-    r"sampler|dl_state_dict|custom_checkpoint|training_args|train_args|training_state|"
-    r"trainer_state|recipe_state)(?:[._-].*)?|.*_optim_states[.]pt|tokenizer[.]bin",
+    r"sampler|dl_state_dict|custom_checkpoint|training_state|recipe_state)(?:[._-].*)?|"
+    r".*_optim_states[.]pt"
+)
+_RESUMED = re.compile(_RESUMING, re.IGNORECASE | re.DOTALL)
+_STATE = re.compile(
+    rf"{_RESUMING}|(?:training_args|train_args|trainer_state)(?:[._-].*)?|tokenizer[.]bin",
     re.IGNORECASE | re.DOTALL,
 )
 _STATE_FOLDER = re.compile(r"(?:optim|optimizer)(?:_\d+)?", re.IGNORECASE)
@@ -239,6 +244,18 @@ def weights(paths: Iterable[str]) -> frozenset[str]:
         elif rank == held[0]:
             held[1].append(path)
     return frozenset(path for _, held_paths in best.values() for path in held_paths)
+
+
+def kind_of(path: str, genome: bool) -> str:
+    """What a file of a checkpoint is for: `optimizer` (only needed to resume training: moments,
+    schedule, random states, the position in the data), `weights` (the genome, or another edition
+    of it), `other` (configuration, tokenizer, logs)."""
+    *folders, name = path.split("/")
+    if genome:
+        return "weights"
+    if _RESUMED.fullmatch(name) or any(map(_STATE_FOLDER.fullmatch, folders)):
+        return "optimizer"
+    return "other" if _rank(name) is None else "weights"
 
 
 def combined(digests: Iterable[str]) -> str:

@@ -394,6 +394,12 @@ def event_of(row: Sequence[Any]) -> Event:
     return Event(own, organism, kind, when, user, host, pid, command, json.loads(body))
 
 
+QUARANTINE = """(SELECT max(q.folder) FROM quarantine q
+  JOIN file g ON g.place = q.place AND g.path = q.path
+  WHERE q.place = p.id AND q.emptied_at IS NULL AND g.genome = 1)"""
+"""The folder into which the weights of place `p` were culled, NULL where they were not."""
+
+
 def record(connection: Connection, own: int) -> Record:
     """Everything known of one organism."""
     (known,) = organisms(connection, [own])
@@ -401,7 +407,9 @@ def record(connection: Connection, own: int) -> Record:
         "SELECT name, version FROM name WHERE organism = ? ORDER BY rank", (own,)
     )
     places = connection.rows(
-        "SELECT id, uri, host, gone_at FROM place WHERE organism = ? ORDER BY id", (own,)
+        f"""SELECT p.uri, p.host, p.gone_at, {QUARANTINE} FROM place p
+            WHERE p.organism = ? ORDER BY p.id""",
+        (own,),
     )
     files = connection.rows(
         """SELECT f.path, f.bytes, f.sha256, f.genome, f.modified
@@ -415,7 +423,8 @@ def record(connection: Connection, own: int) -> Record:
     return Record(
         organism=known,
         names=tuple(names),
-        places=tuple(Place(uri, host, moment(gone)) for _, uri, host, gone in places),
+        places=tuple(Place(uri, host, moment(gone), folder)
+                     for uri, host, gone, folder in places),
         files=tuple(File(path, size, bytes(sha).hex(), bool(genome), modified)
                     for path, size, sha, genome, modified in files),
         parents=tuple(links(connection, [own])),

@@ -306,11 +306,13 @@ class File:
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where the files of an organism are: an absolute path, a URI, or `hf:org/name@revision`.
-    `gone_at` is set when they are there no more."""
+    `gone_at` is set when they are there no more; `quarantine` is the folder into which its weights
+    were culled, from where `restore` puts them back."""
 
     uri: str
     host: str | None = None
     gone_at: datetime | None = None
+    quarantine: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

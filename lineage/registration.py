@@ -341,6 +341,7 @@ class _Batch:
         self.gone: list[tuple[int, str]] = []
         self.retracted: list[tuple[str | None, int]] = []
         self.back: list[tuple[int]] = []
+        self.hosts: list[tuple[str | None, int, str | None]] = []
         self.events: list[tuple[int, str, dict[str, Any]]] = []
         self.settle: set[tuple[int, int]] = set()  # pairs with more than one evidence
         self.here: set[int] = set()  # organisms whose `here` is to be looked at again
@@ -914,6 +915,8 @@ class _Batch:
                 self.back.append((place,))
                 self.at_place[uri].append(own)
                 self._note(done, "placed", {"place": uri})
+            elif local and uri in new.files:  # it was seen from this host
+                self.hosts.append((host, place, host))
             files = self.told_files if new.imported else self.files
             files += [
                 (place, f.path, f.bytes, bytes.fromhex(f.sha256), int(f.genome), f.modified)
@@ -959,6 +962,9 @@ class _Batch:
             self.places,
         )
         many("UPDATE place SET gone_at = NULL WHERE id = ?", self.back)
+        many(
+            "UPDATE place SET host = ? WHERE id = ? AND (host IS NULL OR host <> ?)", self.hosts
+        )
         many(
             "UPDATE place SET host = coalesce(host, ?), gone_at = coalesce(gone_at, ?) "
             "WHERE id = ?",
@@ -1154,6 +1160,7 @@ ABSORB = (
        FROM name n WHERE n.organism = {keep}) WHERE organism = {other}""",
     """UPDATE place SET organism = {keep} WHERE organism = {other}
        AND uri NOT IN (SELECT p.uri FROM place p WHERE p.organism = {keep})""",
+    "DELETE FROM quarantine WHERE place IN (SELECT id FROM place WHERE organism = {other})",
     "DELETE FROM file WHERE place IN (SELECT id FROM place WHERE organism = {other})",
     "DELETE FROM place WHERE organism = {other}",
     "UPDATE fitness SET organism = {keep} WHERE organism = {other}",

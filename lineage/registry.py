@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from lineage.arrivals import Brought
     from lineage.arrivals import Progress as SyncProgress
     from lineage.backup import Backup
+    from lineage.culling.act import Moves
+    from lineage.culling.plan import CullPlan
     from lineage.doctor import Checkup
     from lineage.doctor import Progress as CheckupProgress
     from lineage.genome import Genome
@@ -778,6 +780,31 @@ class Registry:
     def revive(self, ref: Any, reason: str = "") -> Organism:
         """Take a mark back."""
         return self._organism(store.revive(self.store, ref, reason))
+
+    def cull(
+        self, *refs: Any, only: str | None = None, apply: bool = False, progress: Any = None
+    ) -> CullPlan:
+        """The files of organisms selected against, of all or of those named: what would go into
+        quarantine, and what stays and why. A dry run, unless `apply` moves them. `only="optimizer"`
+        takes what only resuming needs. `progress` is told how many more bytes were read."""
+        from lineage.culling import act
+
+        return act.cull(self.store, refs, only=only, apply=apply, tell=progress)
+
+    def restore(self, *refs: Any) -> Moves:
+        """Put files back from quarantine, of these organisms or of all. Nothing is overwritten."""
+        from lineage.culling import act
+
+        return act.restore(self.store, refs)
+
+    def empty_quarantine(
+        self, before: datetime, *, apply: bool = False, progress: Any = None
+    ) -> Moves:
+        """What went into quarantine before a moment; with `apply` it is deleted for good, which
+        nothing else ever does."""
+        from lineage.culling import act
+
+        return act.empty(self.store, utc(before, "before"), apply=apply, tell=progress)
 
 
 def _niche(niche: str | Niche) -> Niche:

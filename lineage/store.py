@@ -790,11 +790,19 @@ def mark(
 
 
 def revive(store: Store, ref: Any, reason: str = "") -> int:
-    """Take a mark back. Reviving what is alive does nothing; what is culled has no files left."""
+    """Take a mark back. Reviving what is alive does nothing; what is culled has no files left, and
+    is revived when they were registered again."""
     with store.act() as act:
         own = resolve(act.connection, ref)
-        status = act.connection.value("SELECT status FROM organism WHERE id = ?", (own,))
+        status, here = act.connection.row("SELECT status, here FROM organism WHERE id = ?", (own,))
         if status == "culled":
-            raise InvalidValue(f"{act.label(own)} is culled: its files are gone. Restore it first.")
+            if not here:
+                raise InvalidValue(
+                    f"{act.label(own)} is culled: its files are gone for good. `lineage register` "
+                    "them from a copy, and revive it then."
+                )
+            act.connection.execute(
+                "UPDATE organism SET status = 'selected_against' WHERE id = ?", (own,)
+            )
         mark(act, "alive", "revived", [(own, {"reason": reason} if reason else {})])
     return own

@@ -76,10 +76,12 @@ class Whereabouts(Answer):
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """The places of an organism with the files recorded at each, as (path, bytes): those where it
-    is before those where it was, the latest first."""
+    is before those where it was, the latest first. A file that was culled may be there or not: of
+    it `away` has the place's URI and the path."""
 
     organism: Organism
     places: tuple[tuple[Place, tuple[tuple[str, int], ...]], ...]
+    away: frozenset[tuple[str, str]] = frozenset()
 
 
 def recorded(connection: Connection, own: int) -> Recorded:
@@ -93,16 +95,22 @@ def recorded(connection: Connection, own: int) -> Recorded:
     ):
         files[place].append((path, size))
     places = connection.rows(
-        """SELECT id, uri, host, gone_at FROM place WHERE organism = ?
-           ORDER BY gone_at IS NOT NULL, id DESC""",
+        f"""SELECT p.id, p.uri, p.host, p.gone_at, {ledger.QUARANTINE} FROM place p
+            WHERE p.organism = ? ORDER BY p.gone_at IS NOT NULL, p.id DESC""",
+        (own,),
+    )
+    away = connection.rows(
+        """SELECT p.uri, q.path FROM place p JOIN quarantine q ON q.place = p.id
+           WHERE p.organism = ?""",
         (own,),
     )
     return Recorded(
         organism,
         tuple(
-            (Place(uri, host, ledger.moment(gone)), tuple(files[number]))
-            for number, uri, host, gone in places
+            (Place(uri, host, ledger.moment(gone), folder), tuple(files[number]))
+            for number, uri, host, gone, folder in places
         ),
+        frozenset((uri, path) for uri, path in away),
     )
 
 
@@ -113,11 +121,20 @@ def look(
     one has the digest; `progress` is told how many more bytes were."""
     seen: list[Seen] = []
     for place, listed in known.places:
-        wrong = _wrong(place, listed)
+        there = [
+            (path, size)
+            for path, size in listed
+            if (place.uri, path) not in known.away or _is_there(place, path)
+        ]
+        wrong = _wrong(place, there)
         if hash and not wrong and all(one.wrong for one in seen):
             wrong = _other_bytes(place.uri, known.organism.digest, progress)
         seen.append(Seen(place, wrong, len(listed)))
     return Whereabouts(known.organism, tuple(seen))
+
+
+def _is_there(place: Place, path: str) -> bool:
+    return is_local(place.uri) and os.path.lexists(os.path.join(folder_of(place.uri), path))
 
 
 def folder_of(uri: str) -> str:
@@ -130,6 +147,11 @@ def _wrong(place: Place, listed: Sequence[tuple[str, int]]) -> str:
     uri = place.uri
     if not is_local(uri):
         return "not a path on a disk"
+    if place.gone_at is not None and place.quarantine is not None:
+        return (
+            f"it is in quarantine since {place.gone_at:%Y-%m-%d %H:%M} UTC, in {place.quarantine}; "
+            f"`lineage restore` puts it back"
+        )
     if place.gone_at is not None:
         return f"it is there no more since {place.gone_at:%Y-%m-%d %H:%M} UTC"
     try:

@@ -18,7 +18,7 @@ FLOORS: dict[int, str] = {
     2: "store chain corrections undoing relocation genome links registration snapshots upgrade "
     "migrations backup spool arrivals",
     3: "pedigree ledger clades costs regression best impact whereabouts",
-    4: "selection doctor",
+    4: "selection doctor culling",
     5: "frames trees formats viz hub",
     6: "registry",
     7: "cli examples integrations",

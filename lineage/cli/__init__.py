@@ -64,6 +64,8 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "select": ("selecting:select", "which organisms no longer justify their power bill"),
         "explain": ("selecting:explain", "why an organism lives, or is selected against"),
         "revive": ("selecting:revive", "take a mark of selection back"),
+        "cull": ("culling:cull", "put files of those selected against into quarantine"),
+        "restore": ("culling:restore", "put files back from quarantine"),
     },
     "Exchange": {
         "hub": ("hub:hub", "models of the Hugging Face Hub in, and cards out"),

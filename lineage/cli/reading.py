@@ -30,7 +30,7 @@ from lineage.organism import RELATIONS, STATUSES, Link, Niche, Organism, PowerCo
 from lineage.shown import count, fit, joules, pad, shown, si, size, width
 
 if TYPE_CHECKING:
-    from lineage.organism import Event, Record
+    from lineage.organism import Event, Place, Record
     from lineage.registry import Registry, Summary
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -545,7 +545,7 @@ def _sections(record: Record, summary: Summary) -> Iterator[tuple[str, list[Row]
     yield "Parents", list(_parents(record.parents))
     yield "Fitness", list(_fitness(record.scores))
     yield "Power", list(_power(record, summary.serving))
-    yield "Places", [(place.uri, _gone(place.gone_at)) for place in record.places]
+    yield "Places", [(place.uri, _gone(place)) for place in record.places]
     yield (
         "Files",
         [
@@ -675,8 +675,12 @@ def _why_gone(by: str | None) -> str:
     return "rotation deleted it" if by == "rotation" else "other weights are there now"
 
 
-def _gone(at: datetime | None) -> str:
-    return "" if at is None else f"✕ gone since {when(at)}"
+def _gone(place: Place) -> str:
+    if place.gone_at is None:
+        return ""
+    if place.quarantine is not None:
+        return f"✕ in quarantine since {when(place.gone_at)}: `lineage restore` puts it back"
+    return f"✕ gone since {when(place.gone_at)}"
 
 
 # ---- A life
@@ -879,6 +883,10 @@ def _retracted_body(body: Mapping[str, Any]) -> list[str]:
     return [said, f"because: {body['reason']}"]
 
 
+def _moved_body(body: Mapping[str, Any]) -> str:
+    return f"{counted(body['files'], 'file')}, {size(body['bytes'])}"
+
+
 WORDINGS: dict[str, Callable[[Mapping[str, Any]], str | list[str]]] = {
     "registered": _registered_body,
     "ghost": lambda body: f"named as a parent: {body['ref']}",
@@ -908,6 +916,10 @@ WORDINGS: dict[str, Callable[[Mapping[str, Any]], str | list[str]]] = {
     ],
     "unaliased": lambda body: f"{body['name']}@{body['alias']}"
     + (f", which is {body['to']} again" if "to" in body else ""),
+    "quarantined": lambda body: f"{_moved_body(body)}, to {body['folder']}",
+    "restored": lambda body: f"{_moved_body(body)}, to {body['place']}",
+    "emptied": lambda body: f"{_moved_body(body)}, deleted from {body['folder']}",
+    "culled": lambda body: f"{_moved_body(body)}, deleted from {body['folder']}",
     "gone": lambda body: f"from {body['place']}: {_why_gone(body.get('by'))}",
     "link_set_aside": lambda body: "it would close " + " → ".join(body["would_close"]),
 }  # fmt: skip

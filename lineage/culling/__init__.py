@@ -1,0 +1,1 @@
+"""Culling: the files of organisms selected against go into a quarantine, back, or away for good."""
