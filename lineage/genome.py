@@ -194,7 +194,7 @@ def assemble(
     taken at their word: of those no more than a header is read. Raises GenomeError as `read` does.
     """
     genome = weights(sizes)
-    _expect_all_shards(folder, genome)
+    expect_all_shards(folder, genome)
     how = _How(genome, watch, digests or {})
     seen = _hash_all(folder, sizes, how, progress, workers)
     external = {name for one in seen.values() for name in one.external}
@@ -376,8 +376,23 @@ def _storable(root: str, relative: str) -> str:
         raise GenomeError(f"{error} It is in {root!r}: rename it, in UTF-8.") from None
 
 
+def is_weights(name: str) -> bool:
+    """Whether a file is called like one with weights."""
+    return _rank(name) is not None
+
+
+def says_nothing(name: str) -> bool:
+    """Whether a file is called what every checkpoint's is, like `model.safetensors`."""
+    return _SAYS_NOTHING.fullmatch(_stem(name)) is not None
+
+
+def is_step(folder: str) -> bool:
+    """Whether a folder is called like a step of a run: a checkpoint of its own."""
+    return _NESTED.fullmatch(folder) is not None
+
+
 def _skipped(folder: str) -> bool:
-    return folder.startswith(".") or _NESTED.fullmatch(folder) is not None
+    return folder.startswith(".") or is_step(folder)
 
 
 @lru_cache(maxsize=4096)
@@ -405,7 +420,7 @@ def _no_weights(place: str, nested: list[str]) -> GenomeError:
     return GenomeError(f"{message}, here and in the folders inside.")
 
 
-def _expect_all_shards(folder: str, genome: Iterable[str]) -> None:
+def expect_all_shards(folder: str, genome: Iterable[str]) -> None:
     """GenomeError where the names say that shards are missing (`-00001-of-00003`): a genome
     without some of its files would pass for another one."""
     sets: dict[tuple[str, int, str], set[int]] = {}

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from lineage.hub.pull import Progress as HubProgress
     from lineage.hub.pull import Pulled
     from lineage.hub.push import Push
+    from lineage.scan import Scan
 
 MANY = 100_000
 """So many new organisms at once are worth a new interval snapshot, which takes seconds."""
@@ -268,6 +269,24 @@ class Registry:
         for position, (index, _) in enumerate(ready):
             reason = str(errors[position]) if position in errors else reasons[position]
             yield index, done[position], reason
+
+    def scan(
+        self,
+        *folders: str | os.PathLike[str] | Iterable[str],
+        apply: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Scan:
+        """Find the checkpoints below folders and what tells of their parents; with `apply`,
+        register them, parents first, a batch in a transaction. What is registered and unchanged, by
+        size and time, is not opened. `progress` is told how many were read, of how many."""
+        from lineage.scan import scan
+
+        roots = [
+            one
+            for given in folders
+            for one in ([given] if isinstance(given, (str, os.PathLike)) else given)
+        ]
+        return scan(self.store, roots, apply=apply, progress=progress)
 
     def link(
         self,

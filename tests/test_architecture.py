@@ -19,7 +19,7 @@ FLOORS: dict[int, str] = {
     "migrations backup spool arrivals",
     3: "pedigree ledger clades costs regression best impact whereabouts",
     4: "selection doctor culling",
-    5: "frames trees formats viz hub",
+    5: "frames trees formats viz hub readers scan",
     6: "registry",
     7: "cli examples integrations",
 }

@@ -27,6 +27,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "init": ("recording:init", "make a registry in this folder"),
     },
     "Record": {
+        "scan": ("scanning:scan", "register the checkpoints that lie in folders"),
         "register": ("recording:register", "register a checkpoint, with parents, scores, power"),
         "link": ("recording:link", "say that an organism descends from another"),
         "unlink": ("recording:unlink", "take a parent link back"),

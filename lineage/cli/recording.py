@@ -150,7 +150,7 @@ def register(
         "kind": "epigenetic" if epigenetic else "genomic",
         **{key: value for key, value in known.items() if value not in (None, ())},
     }
-    registry = _open_or_make()
+    registry = open_or_make()
     found = None if path is None else _read(path)
     before = _known_as(registry, found, values)
     organism = registry.register(found, **values)
@@ -172,7 +172,7 @@ def score_of(written: str) -> Score:
     return Score(niche, value, stderr)  # type: ignore[arg-type]
 
 
-def _open_or_make() -> Registry:
+def open_or_make() -> Registry:
     """The registry to write to. Only the user's own is made where there is none: one that was named
     may be misspelt."""
     named = asked()["db"] or os.environ.get("LINEAGE_DB")

@@ -1,0 +1,140 @@
+"""Scanning: the checkpoints that lie in folders, with what their files tell of each other. It says
+what it would register, and registers with --apply."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lineage.cli.common import emit, json_option, open_registry, registry_options, table
+from lineage.cli.reading import counted
+from lineage.cli.recording import open_or_make
+from lineage.shown import shown, size
+
+if TYPE_CHECKING:
+    from lineage.scan import Scan
+
+LISTED = 20
+"""Rows of each table that a terminal shows."""
+
+
+@click.command()
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True,
+                type=click.Path(exists=True, file_okay=False))  # fmt: skip
+@click.option("--apply", is_flag=True, help="Register what was found.")
+@json_option
+@registry_options
+def scan(folders: Sequence[str], apply: bool, as_json: bool) -> None:
+    """Find the checkpoints in folders and what their files tell of their parents: Trainer states,
+    adapters, merges, GGUF, ONNX, Lightning, diffusers, model cards, the Hugging Face cache, and
+    tensors that several of them share.
+
+    Nothing is registered without --apply. What is registered and unchanged is not opened again, so
+    an interrupted scan goes on where it was. No link to a folder is followed, and none out of DIR.
+    """
+    registry = open_or_make() if apply else open_registry()
+    with _progress() as tell:
+        found = registry.scan(folders, apply=apply, progress=tell)
+    if as_json:
+        emit(found)
+    elif sys.stdout.isatty():
+        _for_people(found)
+    else:
+        _for_a_pipe(found)
+
+
+def _rows(found: Scan) -> list[tuple[str, Sequence[str], list[tuple[Any, ...]]]]:
+    """The tables: heading, columns, rows."""
+    seen = [
+        (one.name, ", ".join(one.kinds), one.step, one.scores or None, size(one.bytes),
+         "known" if one.known else "new")
+        for one in found.seen
+    ]  # fmt: skip
+    links = [
+        (one.child, _short(one.parent), one.relation, one.evidence, _share(one.confidence),
+         one.source)
+        for one in found.links
+    ]  # fmt: skip
+    related = [(one.a, one.b, _share(one.of_a), _share(one.of_b)) for one in found.related]
+    return [
+        ("checkpoint", ("CHECKPOINT", "KIND", ">STEP", ">SCORES", ">SIZE", ""), seen),
+        ("link", ("CHILD", "PARENT", "RELATION", "EVIDENCE", ">SHARE", "FROM"), links),
+        ("related", ("CHECKPOINT", "AND", ">ITS SHARE", ">THE OTHER'S"), related),
+        ("aside", ("SET ASIDE", "WHY"), list(found.set_aside)),
+    ]
+
+
+def _short(parent: str) -> str:
+    """A digest as people can bear it."""
+    return parent[:12] if len(parent) == 64 else parent
+
+
+def _share(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"
+
+
+def _for_a_pipe(found: Scan) -> None:
+    for kind, columns, rows in _rows(found):
+        table(("", *columns), [(kind, *row) for row in rows])
+
+
+def _for_people(found: Scan) -> None:
+    notes = {
+        "related": "They share tensors; nothing tells which descends from which:",
+        "aside": "Set aside:",
+    }
+    for kind, columns, rows in _rows(found):
+        if not rows:
+            continue
+        if kind in notes:
+            click.echo(notes[kind])
+        if kind == "aside":
+            for path, reason in rows[:LISTED]:
+                click.echo(f"  {shown(path)}: {shown(reason)}")
+        else:
+            table(columns, rows[:LISTED])
+        if len(rows) > LISTED:
+            click.echo(f"… and {len(rows) - LISTED:,} more; --json tells all.")
+        click.echo()
+    click.echo(_summary(found))
+
+
+def _summary(found: Scan) -> str:
+    read = counted(len(found.seen), "checkpoint")
+    new = sum(not one.known for one in found.seen)
+    links = counted(len(found.links), "link")
+    by: dict[str, int] = {}
+    for link in found.links:
+        by[link.evidence] = by.get(link.evidence, 0) + 1
+    evidence = ", ".join(f"{count:,} {name}" for name, count in sorted(by.items()))
+    told = f"{read} read, {new:,} new; {links}{f' ({evidence})' if by else ''}; "
+    told += f"{found.unchanged:,} unchanged, not opened"
+    if found.registered is not None:
+        return f"{told}. {counted(found.registered, 'organism')} registered."
+    return f"{told}. Nothing was registered: --apply does it." if found.seen else f"{told}."
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int, int], object] | None]:
+    """Counts on stderr: on a terminal only, and only after a second."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    start = told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if (now := time.monotonic()) - told >= 0.5 and now - start >= 1:
+            told = now
+            click.echo(f"\r{done:,} of {total:,} checkpoints read\033[K", err=True, nl=False)
+
+    try:
+        yield tell
+    finally:
+        if told != start:
+            click.echo("\r\033[K", err=True, nl=False)

@@ -1,0 +1,157 @@
+"""Reading a checkpoint that a walk found: every file opened once, to be hashed, and looked into
+meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from io import BufferedReader
+
+from lineage import genome
+from lineage.genome import Genome, Tensor, Watcher
+from lineage.readers import card, configs
+from lineage.readers.gguf import gguf
+from lineage.readers.lightning import lightning
+from lineage.readers.onnx import onnx
+from lineage.readers.said import MOST_BYTES, Said
+from lineage.readers.tensors import TensorDigests
+from lineage.scan.walk import Candidate
+
+Reader = Callable[[bytes | bytearray, str], Said]
+READERS: dict[str, Reader] = {
+    "adapter_config.json": configs.adapter,
+    "mergekit_config.yml": configs.mergekit,
+    "mergekit_config.yaml": configs.mergekit,
+    "trainer_state.json": configs.trainer,
+    "model_index.json": configs.diffusers,
+    "config.json": configs.transformers,
+    card.NAME: card.card,
+}
+"""Readers of whole files, by name; the surest first, for what several of them know."""
+
+
+@dataclass(slots=True)
+class Found:
+    """A checkpoint that was read: what it is, what its files say, and the digests of its tensors
+    that can prove something, with their bytes."""
+
+    candidate: Candidate
+    genome: Genome
+    said: Said
+    tensors: dict[bytes, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return genome.default_name(self.candidate.place)
+
+    @property
+    def modified(self) -> int:
+        """When its weights were modified last, in nanoseconds since 1970."""
+        return max(file.modified or 0 for file in self.genome.files if file.genome)
+
+
+class _Content:
+    """Keeps the content of a file."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def feed(self, block: memoryview) -> None:
+        self.content += block
+
+
+class _Looking:
+    """Looks into the files of one checkpoint while they are open."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        self.candidate = candidate
+        self.genome = genome.weights(candidate.files)
+        self.contents: dict[str, _Content] = {}
+        self.digests: list[TensorDigests] = []
+        self.inside = Said()
+
+    def __call__(
+        self, file: BufferedReader, name: str, size: int, tensors: Sequence[Tensor] | None
+    ) -> Watcher | None:
+        if name in READERS:
+            if size > MOST_BYTES:
+                self.inside.notes.append(f"{name} is longer than {MOST_BYTES:,} bytes: not read.")
+                return None
+            self.contents[name] = _Content()
+            return self.contents[name]
+        if name not in self.genome:
+            return None
+        known = self._tensors(file, name, size) if tensors is None else tensors
+        if not known or name in self.candidate.digests:  # taken at its word, and not read through
+            return None
+        self.digests.append(TensorDigests(file, known))
+        return self.digests[-1]
+
+    def _tensors(self, file: BufferedReader, name: str, size: int) -> Sequence[Tensor]:
+        """The tensors of a file of another format, and what its header says."""
+        ending = os.path.splitext(name)[1].lower()
+        said = Said()
+        tensors: list[Tensor] = []
+        try:
+            if ending == ".gguf":
+                said, tensors = gguf(file, size, name)
+            elif ending == ".onnx":
+                said, tensors = onnx(file, size, name)
+            elif ending == ".ckpt":
+                said = lightning(file, size, name)
+        except ValueError as error:
+            self.inside.notes.append(f"{name}: {error}")
+        self.inside.add(said)
+        return tensors
+
+    def said(self) -> Said:
+        """What all files say together."""
+        said = Said()
+        for name, reader in READERS.items():
+            if name in self.contents:
+                said.add(_heard(reader, name, self.contents[name].content, self.candidate.place))
+        said.add(self.inside)
+        return said
+
+
+def _heard(reader: Reader, name: str, content: bytes | bytearray, place: str) -> Said:
+    try:
+        return reader(content, place)
+    except ValueError as error:
+        return Said(notes=[f"{name} was not read: {error}."])
+
+
+def read(candidate: Candidate, beside: dict[str, Said], workers: int | None = None) -> Found:
+    """Read a checkpoint. `beside` keeps what the README of a folder with several checkpoints says,
+    so that it is opened once. Raises GenomeError."""
+    looking = _Looking(candidate)
+    sizes = {name: size for name, (size, _) in candidate.files.items()}
+    found = genome.assemble(
+        candidate.place, candidate.folder, sizes, watch=looking, digests=candidate.digests,
+        workers=workers,
+    )  # fmt: skip
+    tensors: dict[bytes, int] = {}
+    for one in looking.digests:
+        tensors.update(one.found)
+    said = looking.said()
+    if candidate.beside is not None:
+        said.add(_beside(candidate, beside))
+    return Found(candidate, found, said, tensors)
+
+
+def _beside(candidate: Candidate, known: dict[str, Said]) -> Said:
+    """What the README of a folder says of one of its files: of several, the scores and the carbon
+    are nobody's in particular."""
+    folder = candidate.beside or ""
+    if folder not in known:
+        try:
+            with open(f"{folder}/{card.NAME}", "rb") as file:
+                content = file.read(MOST_BYTES)
+            known[folder] = _heard(card.card, card.NAME, content, folder)
+        except OSError as error:
+            known[folder] = Said(notes=[f"{card.NAME} cannot be read: {error.strerror}."])
+    said = known[folder]
+    if candidate.alone:
+        return said
+    return Said(claims=said.claims, facts=said.facts, tags=said.tags, kinds=said.kinds)
