@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from lineage import costs
 from lineage.database import Connection
 from lineage.errors import InvalidValue
 from lineage.organism import (
+    KINDS,
     RELATIONS,
     STATUSES,
     Event,
@@ -25,6 +27,7 @@ from lineage.organism import (
     PowerCost,
     Record,
     Score,
+    finite,
     one_of,
 )
 from lineage.store import EPOCH, micros
@@ -34,7 +37,6 @@ COLUMNS = """o.id, n.name, n.version, o.digest, o.status, o.ghost, o.epigenetic,
   o.created, o.registered,
   NOT EXISTS (SELECT 1 FROM name later WHERE later.name = n.name AND later.version > n.version),
   o.retracted"""
-FROM = "FROM organism o LEFT JOIN name n ON n.organism = o.id AND n.rank = 0"
 
 SORTS = ("registered", "created", "name", "fitness", "power", "generation", "bytes")
 
@@ -89,94 +91,191 @@ def organisms(connection: Connection, ids: Iterable[int]) -> list[Organism]:
     return [by_id[own] for own in ids]
 
 
-# What serving costs, one row an organism: in the first unit of costs.RATES that is known of it.
-PRICED = f"""WITH RECURSIVE {costs.known()},
-ranked(organism, joules, unit) AS (SELECT organism, joules, CASE per
+class Conditions(TypedDict, total=False):
+    """What organisms are found by, all of it at once. Of scores in `niche` those that count: at
+    least `min`, at most `max`. `max_joules` is of serving with what it needs to run, given or
+    estimated, in whichever of the units of costs.RATES is known of an organism first. `parent` is
+    an organism's id, `relation` how it is linked (to `parent`, where that is given). `since` and
+    `until` are of the registration. `ghosts` finds these too."""
+
+    tags: Sequence[tuple[str, str | None]]
+    niche: Niche
+    min: float
+    max: float
+    max_joules: float
+    parent: int
+    relation: str
+    alias: str
+    status: str
+    kind: str
+    licence: str
+    architecture: str
+    precision: str
+    run: str
+    protected: bool
+    here: bool
+    since: datetime
+    until: datetime
+    ghosts: bool
+
+
+_RANKED = f"""ranked(organism, joules, unit) AS (SELECT organism, joules, CASE per
   {" ".join(f"WHEN '{per}' THEN {rank}" for rank, per in enumerate(costs.RATES))} END FROM cost),
 priced(organism, joules, unit) AS (SELECT r.organism, r.joules, r.unit FROM ranked r
   JOIN (SELECT organism, min(unit) AS unit FROM ranked GROUP BY organism) AS first
-  ON first.organism = r.organism AND first.unit = r.unit)
-"""
+  ON first.organism = r.organism AND first.unit = r.unit)"""
+"""What serving costs, a row an organism: in the first unit of costs.RATES that is known of it."""
 
 
 def find(
-    connection: Connection, *, sort: str = "registered", limit: int | None = None, **wanted: Any
+    connection: Connection,
+    name: str | None = None,
+    *,
+    sort: str = "registered",
+    limit: int | None = None,
+    **wanted: Unpack[Conditions],
 ) -> list[int]:
-    """The ids of organisms that meet what is wanted, see `_meeting`. Newest first, or by `sort`:
-    the fittest (in `niche`), the cheapest to serve, the largest, the latest generation first. What
-    is unknown comes last."""
+    """The ids of organisms that meet all conditions; `name` may hold * and ?. Newest first, or by
+    `sort`: the fittest (in `niche`), the cheapest to serve, the largest, the latest generation
+    first. What is unknown comes last. One statement."""
     one_of(sort, SORTS, "sort")
-    joins, where, params, direction = _meeting(connection, **wanted)
+    meeting = _meeting(connection, name, wanted)
+    lower = meeting.direction == "lower"
     order = {
         "registered": "o.id DESC",
         "created": "o.created IS NULL, o.created DESC, o.id DESC",
         "name": "n.name IS NULL, n.name, n.version",
-        "fitness": f"f.value {'ASC' if direction == 'lower' else 'DESC'}, o.id",
+        "fitness": f"f.value {'ASC' if lower else 'DESC'}, o.id",
         "power": "s.joules IS NULL, s.unit, s.joules, o.id DESC",
         "generation": "o.generation DESC, o.id DESC",
         "bytes": "o.bytes IS NULL, o.bytes DESC, o.id DESC",
     }
-    if sort == "fitness" and wanted.get("niche") is None:
+    if sort == "fitness" and "niche" not in wanted:
         raise InvalidValue("sorting by fitness needs a niche: give one, like gsm8k/acc.")
-    priced = ""
-    if sort == "power":
-        priced, joins = PRICED, f"{joins} LEFT JOIN priced s ON s.organism = o.id"
-    sql = f"{priced}SELECT o.id {FROM} {joins} WHERE {where} ORDER BY {order[sort]}"
+    sql, params = meeting.statement("o.id", priced=sort == "power", named=sort == "name")
+    sql += f" ORDER BY {order[sort]}"
     if limit is not None:
         sql += " LIMIT ?"
         params = (*params, limit)
     return [row[0] for row in connection.rows(sql, params)]
 
 
-def count(connection: Connection, **wanted: Any) -> int:
-    """How many organisms meet what is wanted, see `_meeting`."""
-    joins, where, params, _ = _meeting(connection, **wanted)
-    return int(connection.value(f"SELECT count(*) FROM organism o {joins} WHERE {where}", params))
-
-
-def _meeting(
+def count(
     connection: Connection,
-    *,
     name: str | None = None,
-    tag: str | tuple[str, str] | None = None,
-    niche: Niche | None = None,
-    relation: str | None = None,
-    status: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    ghosts: bool = False,
-) -> tuple[str, str, tuple[Any, ...], str | None]:
-    """Joins, conditions, their parameters, and the direction of `niche`. `name` may hold * and ?;
-    `since` and `until` are times of registration."""
-    where = ["o.same_as IS NULL"]
-    params: list[Any] = []
-    joins, joined, direction = "", [], None
-    if not ghosts:
-        where.append("o.ghost = 0")
+    *,
+    at_most: int | None = None,
+    **wanted: Unpack[Conditions],
+) -> int:
+    """How many organisms meet all conditions, which are those of `find`. Counting ends at
+    `at_most`."""
+    sql, params = _meeting(connection, name, wanted).statement("1")
+    if at_most is not None:
+        sql, params = f"{sql} LIMIT ?", (*params, at_most)
+    counted = f"SELECT count(*) FROM ({sql}) AS found"
+    return int(connection.value(counted, params))
+
+
+@dataclass(slots=True)
+class _Meeting:
+    """Conditions as SQL on `organism o` (and `fitness f` where a niche is asked for), with their
+    parameters, and the direction of the niche."""
+
+    where: list[str] = field(default_factory=list)
+    params: list[Any] = field(default_factory=list)
+    scored: bool = False
+    direction: str | None = None
+    max_joules: float | None = None
+
+    def add(self, condition: str, *params: Any) -> None:
+        self.where.append(condition)
+        self.params += params
+
+    def statement(
+        self, what: str, *, priced: bool = False, named: bool = False
+    ) -> tuple[str, tuple[Any, ...]]:
+        """`what` of those that meet the conditions, with costs of serving as `s`, names as `n`.
+
+        CROSS JOIN makes SQLite go along the scores of a niche, in the order of their values."""
+        of = "fitness f CROSS JOIN organism o" if self.scored else "organism o"
+        where = " AND ".join(self.where)
+        named_by = "LEFT JOIN name n ON n.organism = o.id AND n.rank = 0" if named else ""
+        if not priced and self.max_joules is None:
+            return f"SELECT {what} FROM {of} {named_by} WHERE {where}", tuple(self.params)
+        wanted = f"WITH RECURSIVE wanted(id) AS (SELECT o.id FROM {of} WHERE {where})"
+        params = (*self.params, *self.params)
+        join = "LEFT JOIN"
+        if self.max_joules is not None:
+            join, where, params = "JOIN", f"{where} AND s.joules <= ?", (*params, self.max_joules)
+        return (
+            f"""{wanted}, {costs.known("wanted")}, {_RANKED} SELECT {what} FROM {of}
+                {join} priced s ON s.organism = o.id {named_by} WHERE {where}""",
+            params,
+        )
+
+
+_PLAIN = ("licence", "architecture", "precision", "run")
+_FLAGS = ("protected", "here")
+
+
+def _meeting(connection: Connection, name: str | None, wanted: Conditions) -> _Meeting:
+    """What few meet is asked as a set, so that its index leads; what many may meet, of each."""
+    found = _Meeting(["o.same_as IS NULL"])
+    if not wanted.get("ghosts"):
+        found.add("o.ghost = 0")
+    if "niche" in wanted:
+        _meeting_scores(connection, found, wanted)
     if name is not None:
         glob, pattern = name_like(connection, name)
-        where.append(f"o.id IN (SELECT m.organism FROM name m WHERE m.name {glob})")
-        params.append(pattern)
-    if tag is not None:
-        key, value = (tag, None) if isinstance(tag, str) else tag
-        more = "" if value is None else " AND t.value = ?"
-        where.append(f"o.id IN (SELECT t.organism FROM tag t WHERE t.key = ?{more})")
-        params += [key] if value is None else [key, value]
-    if relation is not None:
-        where.append("o.id IN (SELECT e.child FROM edge e WHERE e.relation = ?)")
-        params.append(one_of(relation, RELATIONS, "relation"))
-    if status is not None:
-        where.append("o.status = ?")
-        params.append(one_of(status, STATUSES, "status"))
-    for moment_, sign in ((since, ">="), (until, "<")):
-        if moment_ is not None:
-            where.append(f"o.registered {sign} ?")
-            params.append(micros(moment_))
-    if niche is not None:
-        own, direction = niche_id(connection, niche)
-        joins = "JOIN fitness f ON f.organism = o.id AND f.niche = ? AND f.current = 1"
-        joined = [own]
-    return joins, " AND ".join(where), (*joined, *params), direction
+        found.add(f"o.id IN (SELECT m.organism FROM name m WHERE m.name {glob})", pattern)
+    for key, value in wanted.get("tags", ()):
+        more, params = ("", (key,)) if value is None else (" AND t.value = ?", (key, value))
+        found.add(f"o.id IN (SELECT t.organism FROM tag t WHERE t.key = ?{more})", *params)
+    if "alias" in wanted:
+        found.add("o.id IN (SELECT a.organism FROM alias a WHERE a.alias = ?)", wanted["alias"])
+    _meeting_links(found, wanted)
+    if "status" in wanted:
+        status = one_of(wanted["status"], STATUSES, "status")
+        # which tells SQLite that its partial index holds them all
+        indexed = "" if status == "alive" else " AND o.status <> 'alive'"
+        found.add(f"o.status = ?{indexed}", status)
+    if "kind" in wanted:
+        one_of(wanted["kind"], KINDS, "kind")
+        found.add("o.epigenetic = ?", int(wanted["kind"] == "epigenetic"))
+    values: Mapping[str, Any] = wanted
+    for key in _PLAIN:
+        if key in values:
+            found.add(f"o.{key} = ?", values[key])
+    for key in _FLAGS:
+        if key in values:
+            found.add(f"o.{key} = ?", int(values[key]))
+    for key, sign in (("since", ">="), ("until", "<")):
+        if key in values:
+            found.add(f"o.registered {sign} ?", micros(values[key]))
+    if "max_joules" in wanted:
+        found.max_joules = finite(wanted["max_joules"], "the most joules", least=0)
+    return found
+
+
+def _meeting_scores(connection: Connection, found: _Meeting, wanted: Conditions) -> None:
+    own, found.direction = niche_id(connection, wanted["niche"])
+    found.scored = True
+    found.add("f.niche = ? AND f.current = 1 AND o.id = f.organism", own)
+    if "min" in wanted:
+        found.add("f.value >= ?", finite(wanted["min"], "the least score"))
+    if "max" in wanted:
+        found.add("f.value <= ?", finite(wanted["max"], "the highest score"))
+
+
+def _meeting_links(found: _Meeting, wanted: Conditions) -> None:
+    relation = one_of(wanted["relation"], RELATIONS, "relation") if "relation" in wanted else None
+    by = "" if relation is None else " AND e.relation = ?"
+    params = () if relation is None else (relation,)
+    if "parent" in wanted:
+        own = wanted["parent"]
+        found.add(f"o.id IN (SELECT e.child FROM edge e WHERE e.parent = ?{by})", own, *params)
+    elif relation is not None:
+        found.add(f"EXISTS (SELECT 1 FROM edge e WHERE e.child = o.id{by})", *params)
 
 
 def name_like(connection: Connection, pattern: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 from lineage import (
     best,
@@ -151,6 +151,31 @@ class Difference(Answer):
     niches: tuple[NicheDifference, ...]
     serving: tuple[tuple[PowerCost, ...], tuple[PowerCost, ...]]
     training: tuple[PowerCost | None, PowerCost | None]
+
+
+class Conditions(TypedDict, total=False):
+    """What `find` and `count` take, see there."""
+
+    tag: str | tuple[str, str] | None
+    tags: Iterable[str | tuple[str, str]] | None
+    niche: str | Niche | None
+    min: float | None
+    max: float | None
+    max_joules: float | None
+    parent: Any
+    relation: str | None
+    alias: str | None
+    status: str | None
+    kind: str | None
+    licence: str | None
+    architecture: str | None
+    precision: str | None
+    run: str | None
+    protected: bool | None
+    here: bool | None
+    since: Any
+    until: Any
+    ghosts: bool | None
 
 
 class Registry:
@@ -522,44 +547,36 @@ class Registry:
         self,
         name: str | None = None,
         *,
-        tag: str | tuple[str, str] | None = None,
-        niche: str | Niche | None = None,
-        relation: str | None = None,
-        status: str | None = None,
-        since: Any = None,
-        until: Any = None,
-        ghosts: bool = False,
         sort: str = "registered",
         limit: int | None = None,
+        **conditions: Unpack[Conditions],
     ) -> list[Organism]:
-        """The organisms that meet all conditions: `name` (* and ? fit anything), a tag or (tag,
-        value), scored in `niche`, with a parent by `relation`, of a vital status, registered in
-        [`since`, `until`). Newest first, or by `sort`: registered, created, name, fitness (the best
-        in `niche` first), power (the cheapest to serve first), generation or bytes."""
+        """The organisms that meet all conditions; those that are None are no conditions.
+
+        `name` (* and ? fit anything); `tag` (a key, or a (key, value)) or several `tags`; scored in
+        `niche`, at least `min`, at most `max`; `max_joules` of serving, per token or whichever unit
+        is known first; a `parent`, the `relation` to it; `alias`, `status`, `kind`, `licence`,
+        `architecture`, `precision`, `run`, `protected`, `here` (files on a disk); registered in
+        [`since`, `until`); with `ghosts`, those too. Newest first, or by `sort`: registered,
+        created, name, fitness (the best in `niche` first), power (the cheapest to serve first),
+        generation or bytes."""
         with self._read() as connection:
-            ids = ledger.find(
-                connection, sort=sort, limit=limit,
-                **_wanted(name, tag, niche, relation, status, since, until, ghosts),
-            )  # fmt: skip
+            wanted = _wanted(connection, conditions)
+            ids = ledger.find(connection, name, sort=sort, limit=limit, **wanted)
             return ledger.organisms(connection, ids)
 
     def count(
         self,
         name: str | None = None,
         *,
-        tag: str | tuple[str, str] | None = None,
-        niche: str | Niche | None = None,
-        relation: str | None = None,
-        status: str | None = None,
-        since: Any = None,
-        until: Any = None,
-        ghosts: bool = False,
+        at_most: int | None = None,
+        **conditions: Unpack[Conditions],
     ) -> int:
-        """How many organisms meet all conditions, which are those of `find`."""
+        """How many organisms meet all conditions, which are those of `find`; counting ends at
+        `at_most`."""
         with self._read() as connection:
-            return ledger.count(
-                connection, **_wanted(name, tag, niche, relation, status, since, until, ghosts)
-            )
+            wanted = _wanted(connection, conditions)
+            return ledger.count(connection, name, at_most=at_most, **wanted)
 
     def summaries(self, organisms: Iterable[Organism]) -> list[Summary]:
         """What a list tells of each of these organisms, in their order. Four statements."""
@@ -834,16 +851,25 @@ def as_niche(niche: str | Niche | None) -> Niche | None:
     return None if niche is None else _niche(niche)
 
 
-def _wanted(
-    name: str | None, tag: str | tuple[str, str] | None, niche: str | Niche | None,
-    relation: str | None, status: str | None, since: Any, until: Any, ghosts: bool,
-) -> dict[str, Any]:  # fmt: skip
+def _wanted(connection: Connection, conditions: Conditions) -> ledger.Conditions:
     """The conditions of `find` and `count`, as the ledger takes them."""
-    return {
-        "name": name, "tag": tag, "niche": as_niche(niche), "relation": relation,
-        "status": status, "since": None if since is None else utc(since, "since"),
-        "until": None if until is None else utc(until, "until"), "ghosts": ghosts,
-    }  # fmt: skip
+    given: dict[str, Any] = {key: value for key, value in conditions.items() if value is not None}
+    unknown = given.keys() - Conditions.__annotations__
+    if unknown:
+        raise TypeError(f"no condition is called {min(unknown)!r}.")
+    tags = [*([given.pop("tag")] if "tag" in given else []), *given.pop("tags", ())]
+    if tags:
+        given["tags"] = [(one, None) if isinstance(one, str) else one for one in tags]
+    if "niche" in given:
+        given["niche"] = _niche(given["niche"])
+    elif "min" in given or "max" in given:
+        raise InvalidValue("a least or highest score is of a niche: give one, like gsm8k/acc.")
+    if "parent" in given:
+        given["parent"] = resolve(connection, given["parent"])
+    for key in ("since", "until"):
+        if key in given:
+            given[key] = utc(given[key], key)
+    return given  # type: ignore[return-value]
 
 
 def _of_status(found: list[Organism], status: str | None, order: int) -> list[Organism]:

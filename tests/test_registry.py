@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lineage
+from lineage import ledger
 from lineage.errors import Ambiguous, CycleError, InvalidValue, LineageError, NotFound
 from lineage.organism import Niche
 from lineage.registry import Registry
@@ -784,6 +785,68 @@ def test_finding_by_many_conditions_and_sorting(registry: Registry) -> None:
         registry.find(sort="fitness")
     with pytest.raises(InvalidValue, match=r"nobody was scored in y/loss.*x/loss"):
         registry.find(niche="y/loss")
+
+
+def test_all_conditions_combine(registry: Registry) -> None:
+    serving = lambda joules: lineage.PowerCost(joules, "serving", "token")  # noqa: E731
+    registry.register(
+        name="base", fitness={"x/acc": 0.5}, power=serving(3.0), licence="mit", run="r", step=1
+    )
+    registry.register(
+        name="a", parents="base", relation="adapter", fitness={"x/acc": 0.6}, power=serving(1.0),
+        tags={"team": "p", "k": "v"}, aliases="best", architecture="Llama", precision="BF16",
+        place="/w/a",
+    )  # fmt: skip
+    registry.register(
+        name="b", parents="base", fitness={"x/acc": 0.7}, power=serving(2.0), tags={"team": "p"}
+    )
+    registry.register(name="c", parents="ghost", kind="epigenetic")
+    registry.protect("b")
+    names = lambda **kw: [one.name for one in registry.find(**kw)]  # noqa: E731
+    for wanted, expected in (
+        ({"niche": "x/acc", "min": 0.6}, ["b", "a"]),
+        ({"niche": "x/acc", "max": 0.6, "sort": "fitness"}, ["a", "base"]),
+        ({"niche": "x/acc", "min": 0.6, "max": 0.6}, ["a"]),
+        ({"max_joules": 3.0}, ["b", "base"]),  # what an adapter needs to run counts
+        ({"niche": "x/acc", "min": 0.6, "max_joules": 2.5, "sort": "power"}, ["b"]),
+        ({"parent": "base"}, ["b", "a"]),
+        ({"parent": "base", "relation": "adapter"}, ["a"]),
+        ({"tags": ["team", ("k", "v")]}, ["a"]),
+        ({"tag": ("team", "p"), "protected": True}, ["b"]),
+        ({"tag": "team", "protected": False}, ["a"]),
+        ({"alias": "best"}, ["a"]),
+        ({"licence": "mit", "run": "r"}, ["base"]),
+        ({"architecture": "Llama", "precision": "BF16", "here": True}, ["a"]),
+        ({"kind": "epigenetic"}, ["c"]),
+        ({"ghosts": True, "kind": "genomic"}, ["ghost", "b", "a", "base"]),
+        ({"name": "?", "niche": "x/acc"}, ["b", "a"]),
+        ({"until": registry.get("a").registered}, ["base"]),
+        ({"alias": None, "status": None}, ["c", "b", "a", "base"]),
+    ):
+        found = names(**wanted)
+        assert sorted(map(str, found)) == sorted(map(str, expected)), wanted
+        if "ghosts" not in wanted:
+            assert found == expected
+        counts = {key: value for key, value in wanted.items() if key != "sort"}
+        assert registry.count(**counts) == len(expected)
+    assert registry.count(at_most=2) == 2
+    with pytest.raises(InvalidValue, match="of a niche"):
+        registry.find(min=0.5)
+    with pytest.raises(TypeError, match="colour"):
+        registry.find(colour="red")  # type: ignore[call-arg]
+
+
+def test_the_scores_of_a_niche_are_read_in_the_order_of_their_values(tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "r.db") as registry:
+        registry.register(name="a", fitness={"x/acc": 0.5})
+        asked: list[str] = []
+        with registry.database.read() as connection:
+            connection.raw.set_trace_callback(asked.append)
+            ledger.find(connection, niche=Niche("x", "acc"), min=0.1, sort="fitness", limit=5)
+            connection.raw.set_trace_callback(None)
+            steps = [row[3] for row in connection.rows(f"EXPLAIN QUERY PLAN {asked[-1]}")]
+    assert "fitness_niche (niche=? AND value>?)" in steps[0]
+    assert not any(step.startswith("USE TEMP B-TREE FOR ORDER BY") for step in steps), steps
 
 
 def test_diff_tells_both_branches(registry: Registry) -> None:

@@ -26,7 +26,17 @@ from lineage.cli.common import (
     table,
 )
 from lineage.errors import InvalidValue
-from lineage.organism import RELATIONS, STATUSES, Link, Niche, Organism, PowerCost, Score, utc
+from lineage.organism import (
+    KINDS,
+    RELATIONS,
+    STATUSES,
+    Link,
+    Niche,
+    Organism,
+    PowerCost,
+    Score,
+    utc,
+)
 from lineage.shown import count, fit, joules, pad, shown, si, size, width
 
 if TYPE_CHECKING:
@@ -362,6 +372,8 @@ def _footer(summaries: Sequence[Summary], niche: Niche | None, total: int) -> st
     if any((cost := serving_cost(one.serving)) and cost.source == "estimated" for one in summaries):
         signs.append("~ estimated")
     there = counted(total, "organism")
+    if total == COUNTED:
+        there = f"{COUNTED:,} or more organisms"
     if total > len(summaries):
         there = f"{len(summaries):,} of {there}; --limit 0 shows all"
     said = f"{'; '.join(signs)}. {there}." if signs else f"{there}."
@@ -371,17 +383,18 @@ def _footer(summaries: Sequence[Summary], niche: Niche | None, total: int) -> st
 SPAN = re.compile(r"^(\d{1,6}) ?(min|h|d|w)$")
 
 
-def since_when(value: str) -> datetime:
+def since_when(value: str, what: str = "since") -> datetime:
     """`30d` (or `12h`, `45min`, `2w`) as the time that long ago; else a date."""
     match = SPAN.match(value)
     try:
         if not match:
-            return utc(value, "since")
+            return utc(value, what)
         unit = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
         return datetime.now(UTC) - timedelta(**{unit: int(match[1])})
     except (InvalidValue, OverflowError):
         raise InvalidValue(
-            f"--since {value!r} is no time. Write 45min, 12h, 30d or 2w, or a date like 2026-11-24."
+            f"--{what} {value!r} is no time. Write 45min, 12h, 30d or 2w, or a date like "
+            "2026-11-24."
         ) from None
 
 
@@ -393,14 +406,31 @@ def key_value(pair: str) -> tuple[str, str]:
     return key, value
 
 
+COUNTED = 10_000
+"""So many organisms are counted for the last line of a list; of more, that is said."""
+
+
 @click.command()
 @click.argument("pattern", required=False)
 @click.option("--niche", help="Only what was scored in it, task/metric; its scores are shown.")
-@click.option("--status", type=click.Choice(STATUSES), help="Only of this vital status.")
+@click.option("--min", type=float, help="With --niche: only scores of at least so much.")
+@click.option("--max", type=float, help="With --niche: only scores of at most so much.")
+@click.option("--max-joules", type=float, help="Serving takes at most so much (a token, say).")
+@click.option("--parent", metavar="REF", help="Only its children.")
 @click.option("--relation", type=click.Choice(RELATIONS), help="Only with such a parent link.")
-@click.option("--tag", metavar="KEY[=VALUE]", help="Only with this tag.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only of this vital status.")
+@click.option("--kind", type=click.Choice(KINDS), help="Weights, or settings on top of some.")
+@click.option("--tag", "tags", metavar="KEY[=VALUE]", multiple=True, help="May be repeated.")
+@click.option("--alias", help="Like production.")
+@click.option("--licence", help="Like apache-2.0.")
+@click.option("--architecture", help="Like LlamaForCausalLM.")
+@click.option("--precision", help="Like BF16.")
+@click.option("--run", help="Of this training run.")
+@click.option("--protected", is_flag=True, default=None, help="Only what is protected.")
+@click.option("--here", is_flag=True, default=None, help="Only with files on a disk.")
 @click.option("--since", metavar="30d|DATE", help="Only registered since; also 12h, 2w.")
-@click.option("--ghosts", is_flag=True, help="Named parents too that are not registered yet.")
+@click.option("--until", metavar="30d|DATE", help="Only registered before.")
+@click.option("--ghosts", is_flag=True, default=None, help="Ghosts too: named, not registered.")
 @click.option(
     "--sort", type=click.Choice(SORTS), default="registered", help="By default the newest first."
 )
@@ -410,41 +440,45 @@ def key_value(pair: str) -> tuple[str, str]:
 def ls(
     pattern: str | None,
     niche: str | None,
-    status: str | None,
-    relation: str | None,
-    tag: str | None,
+    tags: Sequence[str],
     since: str | None,
-    ghosts: bool,
+    until: str | None,
     sort: str,
     limit: int | None,
     as_json: bool,
+    **conditions: Any,
 ) -> None:
-    """List organisms, those whose name fits PATTERN (* and ? fit anything).
+    """List organisms, those whose name fits PATTERN (* and ? fit anything). Options combine.
+
+    \b
+    lineage ls --niche gsm8k/acc --min 0.6 --max-joules 2 --sort power
+    lineage ls --parent base --relation adapter --since 30d --tag team=vision
 
     Into a pipe, a line each, tab-separated: reference, relation, generation, niche, score,
     standard error, joules, per what, how these are known, status, time of registration, digest.
     """
+    if niche is None and (conditions["min"] is not None or conditions["max"] is not None):
+        raise click.UsageError("--min and --max are of a score: give --niche too.")
     registry = open_registry()
     wanted: dict[str, Any] = {
-        "name": pattern,
-        "tag": key_value(tag) if tag and "=" in tag else tag,
+        **conditions,
         "niche": niche,
-        "relation": relation,
-        "status": status,
+        "tags": [key_value(one) if "=" in one else one for one in tags],
         "since": None if since is None else since_when(since),
-        "ghosts": ghosts,
+        "until": None if until is None else since_when(until, "until"),
     }
     at_most = limit_of(limit, as_json)
-    found = registry.find(**wanted, sort=sort, limit=at_most)
-    full = len(found) == at_most
+    found = registry.find(pattern, sort=sort, limit=at_most, **wanted)
+    full = len(found) == at_most and not as_json
+    asked = pattern is not None or any(one not in (None, []) for one in wanted.values())
     listing(
         registry,
         found,
-        total=registry.count(**wanted) if full else len(found),
+        total=registry.count(pattern, at_most=COUNTED, **wanted) if full else len(found),
         niche=None if niche is None else Niche.parse(niche),
         as_json=as_json,
         nothing="No organism fits that."
-        if any(wanted.values())
+        if asked
         else "The registry is empty. `lineage register PATH` adds a first organism.",
     )
 
