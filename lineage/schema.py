@@ -82,7 +82,6 @@ organism = Table(
     Index("organism_status", "status", "id", sqlite_where=text("status <> 'alive'"),
           postgresql_where=text("status <> 'alive'")),
     Index("organism_created", "created"),
-    Index("organism_registered", "registered"),
     Index("organism_run", "run", "step", sqlite_where=text("run IS NOT NULL"),
           postgresql_where=text("run IS NOT NULL")),
 )  # fmt: skip

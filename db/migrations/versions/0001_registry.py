@@ -102,7 +102,6 @@ def create_organisms() -> None:
     )
     partial_index("organism_status", "organism", ["status", "id"], "status <> 'alive'")
     op.create_index("organism_created", "organism", ["created"])
-    op.create_index("organism_registered", "organism", ["registered"])
     partial_index("organism_run", "organism", ["run", "step"], "run IS NOT NULL")
     op.create_table(
         "name",
