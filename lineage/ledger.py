@@ -410,6 +410,17 @@ def aliases(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str, 
     return {own: tuple(known) for own, known in found.items()}
 
 
+def tags(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[tuple[str, str], ...]]:
+    found: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+    for own, key, value in connection.rows(
+        f"""SELECT t.organism, t.key, t.value FROM {connection.ids} AS i
+            CROSS JOIN tag t WHERE t.organism = i.id ORDER BY t.organism, t.key""",
+        (connection.pack(ids),),
+    ):
+        found[own].append((key, value))
+    return {own: tuple(known) for own, known in found.items()}
+
+
 # Whatever something that is not culled needs at run time, through any chain.
 LOAD_BEARING = """
 WITH RECURSIVE borne(id) AS (

@@ -678,13 +678,19 @@ class Registry:
             return _difference(connection, resolve(connection, a), resolve(connection, b))
 
     def family(
-        self, ref: Any = None, *, niche: str | Niche | None = None, limit: int | None = 1000
+        self,
+        ref: Any = None,
+        *,
+        niche: str | Niche | None = None,
+        limit: int | None = 1000,
+        details: bool = False,
     ) -> Family:
         """An organism with its descendants, or the whole forest, as the trees draw it: at most
-        `limit` organisms, the nearest first, the rest counted where they branch off."""
+        `limit` organisms, the nearest first, the rest counted where they branch off; `details`
+        adds tags, history, and who beats whom."""
         with self._read() as connection:
             root = None if ref is None else resolve(connection, ref)
-            return gather(connection, root, as_niche(niche), limit)
+            return gather(connection, root, as_niche(niche), limit, details)
 
     def best(
         self,

@@ -81,4 +81,4 @@ def test_the_commands_on_the_demo_family_succeed(tmp_path: Path) -> None:
         assert done.returncode == 0, (command, done.stderr)
         assert done.stdout, command
     page = (tmp_path / "family.html").read_text("utf-8")
-    assert "fern-mix-tuned" in page
+    assert "<title>fern · lineage</title>" in page

@@ -111,4 +111,4 @@ def _selection(registry: Registry) -> None:
 def _page(registry: Registry, path: Path) -> str:
     from lineage.cli.drawing import render, write
 
-    return write(str(path), render(registry.family(), "html"))
+    return write(str(path), render(registry.family(details=True), "html"))

@@ -17,8 +17,9 @@ from lineage.shown import shown
 if TYPE_CHECKING:
     from lineage.trees.family import Family
 
-FORMATS = ("text", "html", "newick", "json")
-DRAWN = 1000
+FORMATS = ("text", "html", "pyvis", "newick", "json")
+PAGES = ("html", "pyvis")
+DRAWN = {"text": 1000, "html": 100_000, "pyvis": 1000}
 """How many organisms a picture holds; Newick and JSON hold all."""
 
 
@@ -40,24 +41,25 @@ def tree(
 ) -> None:
     """Draw REF with all that descends from it; without REF, the whole forest.
 
-    A page (html) goes to a file, whose path is printed; the others to standard output.
+    A page (html, or pyvis: a small one of up to 1,000) goes to a file, whose path is printed; the
+    others go to standard output.
     """
     kind = "json" if as_json and kind is None else kind or _by_ending(output)
-    limit = DRAWN if kind == "html" or (kind == "text" and not everything) else None
-    family = open_registry().family(ref, niche=niche, limit=limit)
+    limit = None if kind == "text" and everything else DRAWN.get(kind)
+    family = open_registry().family(ref, niche=niche, limit=limit, details=kind == "html")
     if kind == "json" and output is None:
         from lineage.trees import as_json as json_tree
 
         emit(json_tree.document(family))
         return
     text = render(family, kind, everything)
-    if kind == "html" and output is None:
+    if kind in PAGES and output is None:
         output = "lineage-tree.html"
     if output is None:
         click.echo(text, nl=False)
         return
     path = write(output, text)
-    click.echo(path if kind == "html" else f"wrote {shown(path)}", err=kind != "html")
+    click.echo(path if kind in PAGES else f"wrote {shown(path)}", err=kind not in PAGES)
     if family.hidden:
         click.echo(
             f"Drawn are the nearest {len(family.members):,} organisms; {family.hidden:,} more are "
@@ -78,6 +80,10 @@ def render(family: Family, kind: str, everything: bool = False) -> str:
         from lineage.trees import html
 
         return html.render(family, title=title(family))
+    if kind == "pyvis":
+        from lineage.trees import network
+
+        return network.render(family, title=title(family))
     if kind == "newick":
         from lineage.trees import newick
 

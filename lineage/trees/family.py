@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar
 
 from lineage.answers import Answer
@@ -12,11 +13,34 @@ from lineage.organism import Niche, Organism, PowerCost, Score
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """Who beats an organism in a niche: at least as fit, at no more power. `value` is its score,
+    `joules` what serving it costs `per` a unit."""
+
+    niche: str
+    name: str
+    value: float
+    joules: float
+    per: str
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What happened to an organism, and who did it (`user@host`), by which command."""
+
+    kind: str
+    at: datetime
+    who: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
 class Member(Answer):
     """An organism in a picture. `scores` holds the latest in each niche; `serving` is what serving
     it costs, its base included, and may be estimated; `training` is its own training;
     `reason` is why it is selected against, in one sentence; `front` names the niches, as text, on
-    whose front of fitness against power it lies."""
+    whose front of fitness against power it lies. Where details were asked for, `rivals` says who
+    beats it in others, and `tags` and `history`, oldest first, are there."""
 
     organism: Organism
     scores: tuple[Score, ...] = ()
@@ -26,6 +50,9 @@ class Member(Answer):
     aliases: tuple[str, ...] = ()
     reason: str | None = None
     front: tuple[str, ...] = ()
+    rivals: tuple[Rival, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    history: tuple[Happening, ...] = ()
 
     def score_in(self, niche: Niche | None) -> Score | None:
         """The latest score in `niche`, None where there is none."""
@@ -49,7 +76,9 @@ class Family(Answer):
     `members` by organism id, in the order of registration; `branches` only between members, the
     parents of a child in the order they were given; `root` is the organism asked for, None for
     the forest; `niche` is the one shown, None for the one scored most; `folded` counts by organism
-    id the organisms below it that are not drawn; `hidden` counts all that are not drawn."""
+    id the organisms below it that are not drawn; `hidden` counts all that are not drawn; `proposed`
+    holds those that are beaten wherever they are scored, with what keeps them all the same, empty
+    for nothing."""
 
     _rows: ClassVar[str] = "members"
 
@@ -59,6 +88,7 @@ class Family(Answer):
     niche: Niche | None = None
     folded: Mapping[int, int] = field(default_factory=dict)
     hidden: int = 0
+    proposed: Mapping[int, str] = field(default_factory=dict)
 
     def niches(self) -> list[Niche]:
         """The niches scored here, most scored first, then by name."""

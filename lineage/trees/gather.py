@@ -11,7 +11,9 @@ from lineage import costs, ledger
 from lineage.database import Connection
 from lineage.organism import Niche, PowerCost
 from lineage.selection import front as fronts
-from lineage.trees.family import Branch, Family, Member
+from lineage.selection import guards
+from lineage.selection.front import Sweep
+from lineage.trees.family import Branch, Family, Happening, Member, Rival
 
 MOST_SCORES = 200_000
 """With more scores than this in the registry, a picture does not work out who is on the fronts."""
@@ -37,9 +39,10 @@ def gather(
     root: int | None = None,
     niche: Niche | None = None,
     limit: int | None = None,
+    details: bool = False,
 ) -> Family:
     """The family of `root`, or of all founders: at most `limit` organisms, nearest first. `niche`
-    is the one to show; it must have been scored."""
+    is the one to show; it must have been scored. `details` adds tags, history and rivals."""
     if niche is not None:
         ledger.niche_id(connection, niche)
     cut = "" if limit is None else f"LIMIT {int(limit)}"
@@ -47,13 +50,16 @@ def gather(
     params = () if root is None else (root,)
     drawn = [row[0] for row in connection.execute(NEAREST.format(seed=seed, limit=cut), params)]
     folded, hidden = _folded(connection, root, set(drawn)) if len(drawn) == limit else ({}, 0)
+    members = sorted(drawn)
+    sweep = _judged(connection)
     return Family(
-        members=_members(connection, sorted(drawn)),
+        members=_members(connection, members, sweep, details),
         branches=tuple(_branches(connection, drawn)),
         root=root,
         niche=niche,
         folded=folded,
         hidden=hidden,
+        proposed=_proposed(connection, sweep, set(members)),
     )
 
 
@@ -101,14 +107,19 @@ def _folded(
     return folded, count - len(drawn)
 
 
-def _members(connection: Connection, ids: Sequence[int]) -> dict[int, Member]:
+def _members(
+    connection: Connection, ids: Sequence[int], sweep: Sweep | None, details: bool
+) -> dict[int, Member]:
     scores = ledger.scores(connection, ids)
     serving = costs.serving(connection, list(ids))
     training = ledger.training(connection, ids)
     borne = ledger.load_bearing(connection, ids)
     aliases = ledger.aliases(connection, ids)
     reasons = _reasons(connection, ids)
-    on_front = _on_front(connection)
+    on_front = _on_front(connection, sweep)
+    rivals = _rivals(connection, ids, sweep) if details else {}
+    tags = ledger.tags(connection, ids) if details else {}
+    history = _history(connection, ids) if details else {}
     return {
         one.id: Member(
             organism=one,
@@ -119,6 +130,9 @@ def _members(connection: Connection, ids: Sequence[int]) -> dict[int, Member]:
             aliases=aliases.get(one.id, ()),
             reason=reasons.get(one.id) if one.status == "selected_against" else None,
             front=on_front.get(one.id, ()),
+            rivals=tuple(rivals.get(one.id, ())),
+            tags=tags.get(one.id, ()),
+            history=tuple(history.get(one.id, ())),
         )
         for one in ledger.organisms(connection, ids)
     }
@@ -130,18 +144,72 @@ def _first(known: Sequence[PowerCost]) -> PowerCost | None:
     return next((by_unit[per] for per in costs.RATES if per in by_unit), None)
 
 
-def _on_front(connection: Connection) -> dict[int, tuple[str, ...]]:
-    """The niches on whose front each organism lies."""
+def _judged(connection: Connection) -> Sweep | None:
+    """The verdicts on all standings; None where that would take too long for a picture."""
     many = connection.value(
         f"SELECT count(*) FROM (SELECT 1 FROM fitness LIMIT {MOST_SCORES + 1}) AS counted"
     )
-    if many > MOST_SCORES:
+    return None if many > MOST_SCORES else fronts.sweep(connection)
+
+
+def _proposed(connection: Connection, sweep: Sweep | None, there: set[int]) -> dict[int, str]:
+    """Who is obsolete of those that are drawn, and what guards it."""
+    if sweep is None:
+        return {}
+    obsolete = there.intersection(sweep.obsolete()[0].tolist())
+    guarded = guards.guarded(connection, sweep.policy) if obsolete else {}
+    return {own: guarded.get(own, "") for own in sorted(obsolete)}
+
+
+def _on_front(connection: Connection, sweep: Sweep | None) -> dict[int, tuple[str, ...]]:
+    """The niches on whose front each organism lies."""
+    if sweep is None:
         return {}
     niches = fronts.niches(connection)
     found: defaultdict[int, dict[str, None]] = defaultdict(dict)
-    for one in fronts.sweep(connection).fronts():
+    for one in sweep.fronts():
         found[one.organism][str(niches[one.niche][0])] = None
     return {own: tuple(names) for own, names in found.items()}
+
+
+def _rivals(
+    connection: Connection, ids: Sequence[int], sweep: Sweep | None
+) -> dict[int, list[Rival]]:
+    """Who on the front of a niche beats each organism there."""
+    if sweep is None or not len(sweep):
+        return {}
+    niches = fronts.niches(connection)
+    pairs = [
+        (own, one.by)
+        for own, known in sweep.judged(ids).items()
+        for one in known
+        if one.by is not None
+    ]
+    called = {
+        one.id: str(one)
+        for one in ledger.organisms(connection, sorted({by.organism for _, by in pairs}))
+    }
+    found: defaultdict[int, list[Rival]] = defaultdict(list)
+    for own, by in pairs:
+        niche, way = niches[by.niche]
+        value = 0.0 - by.fit if way == "lower" else by.fit
+        found[own].append(Rival(str(niche), called[by.organism], value, by.joules, by.per))
+    return found
+
+
+def _history(connection: Connection, ids: Sequence[int]) -> dict[int, list[Happening]]:
+    """What happened to each organism, oldest first."""
+    found: defaultdict[int, list[Happening]] = defaultdict(list)
+    for own, kind, at, user, host, command in connection.rows(
+        f"""SELECT e.organism, e.kind, e.at, a."user", a.host, a.command
+            FROM {connection.ids} AS i CROSS JOIN event e JOIN actor a ON a.id = e.actor
+            WHERE e.organism = i.id ORDER BY e.at, e.id""",
+        (connection.pack(ids),),
+    ):
+        when = ledger.moment(at)
+        assert when is not None
+        found[own].append(Happening(kind, when, f"{user}@{host}", command))
+    return found
 
 
 def _reasons(connection: Connection, ids: Sequence[int]) -> dict[int, str]:

@@ -3,11 +3,11 @@ All pictures share this one layout; it is linear in organisms and links, and nev
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lineage.errors import InvalidValue
+from lineage.trees.backbone import NOBODY, Backbone, Cycle, lay
 from lineage.trees.family import Branch, Family
 
 
@@ -45,87 +45,45 @@ class Layout:
 
 
 def arrange(family: Family) -> Layout:
-    """The layout of `family`: backbone, rows, generations.
-
-    The main parent of an organism is the one with the largest weight, else the first. Siblings are
-    ordered by the size of their clade, then by id; founders by id, the root asked for first. The
-    same family gives the same picture. O(organisms + links), apart from sorting siblings.
-    Raises InvalidValue where the links close a cycle."""
-    parents: dict[int, list[Branch]] = {id_: [] for id_ in family.members}
-    for branch in family.branches:
-        parents[branch.child].append(branch)
-    main = {child: _main_parent(links) for child, links in parents.items() if links}
-    further = tuple(link for link in family.branches if main[link.child] is not link)
-
-    generation, order = _generations(family)
-    sizes = {id_: 1 + (id_ in family.folded) for id_ in family.members}
-    below: dict[int, list[int]] = {id_: [] for id_ in family.members}
-    for id_ in reversed(order):
-        if id_ in main:
-            sizes[main[id_].parent] += sizes[id_]
-            below[main[id_].parent].append(id_)
-    children = {
-        id_: tuple(sorted(ids, key=lambda child: (sizes[child], child)))
-        for id_, ids in below.items()
-    }
-    founders = sorted(
-        (id_ for id_ in family.members if id_ not in main),
-        key=lambda id_: (id_ != family.root, id_),
+    """The layout of `family`: backbone, rows, generations, by the rules of `backbone.lay`; founders
+    and siblings of one size go by id, the root asked for first. The same family gives the same
+    picture. Raises InvalidValue where the links close a cycle."""
+    ids = sorted(family.members)
+    number = {id_: i for i, id_ in enumerate(ids)}
+    laid = _laid(family, ids, number)
+    rows: list[Row | None] = [None] * (len(ids) + len(family.folded))
+    for i, id_ in enumerate(ids):
+        above = laid.parent[i]
+        parent = None if above < 0 else ids[above]
+        at, born, depth, size = laid.row[i], laid.generation[i], laid.depth[i], laid.size[i]
+        rows[at] = Row(id_, parent, born, depth, size)
+        if id_ in family.folded:
+            rows[at + size - 1] = Row(id_, id_, born + 1, depth + 1, 1, family.folded[id_])
+    branches = family.branches
+    return Layout(
+        rows=tuple(row for row in rows if row is not None),
+        main={id_: branches[laid.main[i]] for i, id_ in enumerate(ids) if laid.main[i] >= 0},
+        children={
+            id_: tuple(ids[child] for child in laid.children[i]) for i, id_ in enumerate(ids)
+        },
+        further=tuple(
+            link for at, link in enumerate(branches) if laid.main[number[link.child]] != at
+        ),
     )
-    rows = _rows(founders, children, generation, sizes, family.folded)
-    return Layout(rows, main, children, further)
 
 
-def _main_parent(links: list[Branch]) -> Branch:
-    return max(links, key=lambda link: -math.inf if link.weight is None else link.weight)
-
-
-def _generations(family: Family) -> tuple[dict[int, int], list[int]]:
-    """The longest distance from a founder, and an order with parents before children (Kahn 1962,
-    "Topological sorting of large networks")."""
-    below: dict[int, list[int]] = {id_: [] for id_ in family.members}
-    waiting = dict.fromkeys(family.members, 0)
-    for branch in family.branches:
-        below[branch.parent].append(branch.child)
-        waiting[branch.child] += 1
-    generation = dict.fromkeys(family.members, 0)
-    order = [id_ for id_, count in waiting.items() if not count]
-    for id_ in order:  # grows while it is read
-        for child in below[id_]:
-            generation[child] = max(generation[child], generation[id_] + 1)
-            waiting[child] -= 1
-            if not waiting[child]:
-                order.append(child)
-    if len(order) < len(waiting):
-        stuck = next(str(family.members[id_].organism) for id_, n in waiting.items() if n)
+def _laid(family: Family, ids: list[int], number: Mapping[int, int]) -> Backbone:
+    try:
+        return lay(
+            len(ids),
+            [(number[link.child], number[link.parent]) for link in family.branches],
+            [link.weight for link in family.branches],
+            bundles=[number[id_] for id_ in family.folded],
+            first=NOBODY if family.root is None else number[family.root],
+        )
+    except Cycle as cycle:
+        stuck = str(family.members[ids[cycle.number]].organism)
         raise InvalidValue(
             f"the links around {stuck!r} close a cycle, so no tree can be drawn. "
             "Find the wrong one with `lineage show` and take it out with `lineage unlink`."
-        )
-    return generation, order
-
-
-def _rows(
-    founders: list[int],
-    children: Mapping[int, tuple[int, ...]],
-    generation: Mapping[int, int],
-    sizes: Mapping[int, int],
-    folded: Mapping[int, int],
-) -> tuple[Row, ...]:
-    """Pre-order with a stack of our own: a chain may be longer than Python's recursion allows."""
-    rows = []
-    stack = [Row(id_, None, generation[id_], 0, sizes[id_]) for id_ in reversed(founders)]
-    while stack:
-        row = stack.pop()
-        rows.append(row)
-        if row.more:
-            continue
-        depth = row.depth + 1
-        if row.id in folded:
-            beyond = generation[row.id] + 1
-            stack.append(Row(row.id, row.id, beyond, depth, 1, folded[row.id]))
-        stack.extend(
-            Row(child, row.id, generation[child], depth, sizes[child])
-            for child in reversed(children[row.id])
-        )
-    return tuple(rows)
+        ) from None

@@ -1,0 +1,257 @@
+/* What stands around the plate: axis, colour, the menus for columns, filters and export, the time
+   slider, the legend, and the keys. */
+
+import { AGAINST, BEARING, BUNDLE, CULLED, ESTIMATED, GHOST, PROTECTED, originOf, status } from "./forest.js";
+import { shapeOf } from "./plate.js";
+import { at, count, counted, day, make, minute, short, svg } from "./words.js";
+
+export function controls(app) {
+  axisChoice(app);
+  colourChoice(app);
+  viewMenu(app);
+  filterMenu(app);
+  timeBar(app);
+  at("theme").addEventListener("click", () => app.turnTheme());
+  at("plan").hidden = !app.forest.flags.some((flag) => flag & 96);
+  at("plan").addEventListener("click", () => app.plan(!app.view.plan));
+  for (const [id, act] of [["zoom-in", () => app.zoom(1.4)], ["zoom-out", () => app.zoom(1 / 1.4)], ["fit", () => app.fit()]])
+    at(id).addEventListener("click", act);
+  for (const [id, act] of [["save-svg", () => app.saveSvg()], ["save-png", () => app.savePng()], ["copy-newick", () => app.copyNewick()], ["print", () => window.print()]])
+    at(id).addEventListener("click", () => { act(); closeMenus(); });
+  menus();
+  document.addEventListener("keydown", (event) => onKey(app, event));
+}
+
+/** A button and the box it opens; one at a time, closed by Escape and by a click elsewhere. */
+function menus() {
+  for (const button of document.querySelectorAll("[aria-controls$='-menu']")) {
+    const box = at(button.getAttribute("aria-controls"));
+    button.addEventListener("click", () => {
+      const open = box.hidden;
+      closeMenus();
+      box.hidden = !open;
+      button.setAttribute("aria-expanded", String(open));
+      if (open) box.querySelector("input, select, button")?.focus();
+    });
+    box.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      closeMenus();
+      button.focus();
+      event.stopPropagation();
+    });
+  }
+  document.addEventListener("pointerdown", (event) => { if (!event.target.closest(".menu, [aria-controls$='-menu']")) closeMenus(); });
+}
+
+function closeMenus() {
+  for (const button of document.querySelectorAll("[aria-controls$='-menu']")) {
+    at(button.getAttribute("aria-controls")).hidden = true;
+    button.setAttribute("aria-expanded", "false");
+  }
+}
+
+function axisChoice(app) {
+  const { axes } = app.forest, box = at("axes");
+  if (Object.keys(axes).length < 2) { box.hidden = true; return; }
+  box.replaceChildren(...Object.entries(axes).map(([key, { label }]) =>
+    make("button", { type: "button", id: `axis-${key}`, onclick: () => app.set({ axis: key, zx: 1, px: 0 }) }, label)));
+}
+
+function colourChoice(app) {
+  const { forest } = app, box = at("colour");
+  const option = (value, text) => make("option", { value }, text);
+  const niches = make("optgroup", { label: "fitness in" }, ...forest.niches.map(({ name }, k) => option(`niche ${k}`, short(name, 40))));
+  const others = make("optgroup", { label: "other" }, option("relation", "relation"), option("status", "status"));
+  if (forest.units.length) others.append(option("power", "power"));
+  if (forest.axes.time) others.append(option("age", "age"));
+  others.append(option("licence", "licence"));
+  if (forest.niches.length) box.append(niches);
+  box.append(others);
+  box.addEventListener("change", () => {
+    const niche = box.value.startsWith("niche ");
+    app.set(niche ? { colour: "fitness", niche: Number(box.value.slice(6)) } : { colour: box.value });
+  });
+  box.addEventListener("focus", () => addTags(app, box), { once: true });
+}
+
+/** Tags are among the details: their keys join the list when it is first used. */
+async function addTags(app, box) {
+  const details = await app.open(), keys = new Map();
+  for (const line of details["tags.words"]) for (const tag of line.split("\t").filter(Boolean)) {
+    const key = tag.split(" ")[0];
+    keys.set(key, (keys.get(key) ?? 0) + 1);
+  }
+  if (!keys.size || box.querySelector("#tag-colours")) return;
+  const common = [...keys].sort((a, b) => b[1] - a[1]).slice(0, 20);
+  box.append(make("optgroup", { label: "tag", id: "tag-colours" }, ...common.map(([key]) => make("option", { value: `tag ${key}` }, short(key, 40)))));
+}
+
+// ---- menus -------------------------------------------------------------------------------------
+
+const tick = (text, checked, change) => {
+  const box = make("input", { type: "checkbox", checked });
+  box.addEventListener("change", () => change(box.checked));
+  return make("label", { className: "tick" }, box, make("bdi", {}, text));
+};
+
+function choice(label, options, value, change, id) {
+  const box = make("select", { id }, ...options.map(([key, text]) => make("option", { value: key, selected: String(key) === String(value) }, text)));
+  box.addEventListener("change", () => change(box.value));
+  return make("label", { className: "pick" }, label, box);
+}
+
+function viewMenu(app) {
+  const { view, forest } = app, menu = at("view-menu");
+  const column = (key) => (on) => { if (on) view.shown.add(key); else view.shown.delete(key); app.set({}); };
+  const niches = make("div", { className: "niches" });
+  forest.niches.forEach(({ name }, k) => niches.append(tick(short(name, 40), view.columns.includes(k), (on) => {
+    app.set({ columns: on ? [...view.columns, k].sort((a, b) => a - b) : view.columns.filter((one) => one !== k) });
+  })));
+  menu.replaceChildren(
+    make("h2", {}, "Columns"), tick("relation", true, column("relation")), tick("status", view.shown.has("status"), column("status")), tick("power", true, column("power")),
+    forest.niches.length ? make("h2", {}, "Niches") : "", niches,
+    make("h2", {}, "Tree"),
+    choice("size by", [["same", "nothing"], ["clade", "size of clade"], ["power", "power"], ["parameters", "parameters"]], view.size, async (size) => { if (size === "parameters") await app.open(); app.set({ size }); }, "size"),
+    tick("fold what is alike", view.fold, (fold) => { view.opened.clear(); app.set({ fold }); }),
+    make("button", { type: "button", className: "act", onclick: () => { view.folded.clear(); app.set({ fold: false, root: -1, only: -1 }); app.fit(); } }, "unfold everything"),
+  );
+}
+
+function filterMenu(app) {
+  const { forest, view } = app, menu = at("filter-menu");
+  const set = (part) => app.set({ filter: { ...app.view.filter, ...part } });
+  const origins = [...new Set(forest.origins)].filter(Boolean).map((one) => [one, one]);
+  menu.replaceChildren(
+    make("h2", {}, "Show only"),
+    choice("relation", [["", "any"], ...origins], view.filter.relation, (relation) => set({ relation }), "of-relation"),
+    choice("status", [["", "any"], ...forest.statuses.map((one) => [one, one])], view.filter.status, (value) => set({ status: value }), "of-status"),
+    forest.niches.length ? choice("scored in", [[-1, "any or none"], ...forest.niches.map(({ name }, k) => [k, short(name, 40)])], view.filter.niche, (k) => set({ niche: Number(k) }), "of-niche") : "",
+    make("p", {}, "What leads to them stays."),
+    make("button", { type: "button", className: "act", onclick: () => { app.set({ filter: { relation: "", status: "", niche: -1, until: null }, root: -1, only: -1 }); filterMenu(app); } }, "show all"),
+  );
+}
+
+/** The slider that grows the tree. */
+function timeBar(app) {
+  const { forest, view } = app, bar = at("timebar"), slider = at("time"), said = at("when");
+  const button = at("grow");
+  button.hidden = !forest.axes.time;
+  if (!forest.axes.time) return;
+  let high = 0;
+  for (const value of forest.axes.time.at) if (value > high) high = value;
+  slider.max = String(high);
+  slider.step = String(Math.max(1, Math.floor(high / 500)));
+  const tell = () => {
+    const until = Number(slider.value), all = until >= high;
+    const text = high > 2 * 86400 ? day(forest.epoch + until) : minute(forest.epoch + until);
+    said.textContent = text;
+    slider.setAttribute("aria-valuetext", text);
+    app.set({ filter: { ...app.view.filter, until: all ? null : until } });
+  };
+  slider.value = String(view.filter.until ?? high);
+  slider.addEventListener("input", tell);
+  button.addEventListener("click", () => {
+    bar.hidden = !bar.hidden;
+    button.setAttribute("aria-expanded", String(!bar.hidden));
+    if (bar.hidden) { slider.value = slider.max; tell(); } else { tell(); slider.focus(); }
+    app.resized();
+  });
+  at("play").addEventListener("click", () => play(slider, tell, high));
+}
+
+let playing = 0;
+
+function play(slider, tell, high) {
+  clearInterval(playing);
+  if (Number(slider.value) >= high) slider.value = "0";
+  playing = setInterval(() => {
+    slider.value = String(Number(slider.value) + high / 60);
+    tell();
+    if (Number(slider.value) >= high) clearInterval(playing);
+  }, 60);
+}
+
+// ---- what the controls say ---------------------------------------------------------------------
+
+/** All that follows from the view. */
+export function tellControls(app) {
+  const { view, forest } = app;
+  for (const key of Object.keys(forest.axes)) at(`axis-${key}`)?.setAttribute("aria-pressed", String(view.axis === key));
+  at("colour").value = view.colour === "fitness" ? `niche ${view.niche}` : view.colour;
+  at("plan").setAttribute("aria-pressed", String(view.plan));
+  const narrowed = view.filter.relation || view.filter.status || view.filter.niche >= 0 || view.filter.until !== null || view.root >= 0 || view.only >= 0;
+  at("narrowed").textContent = narrowed ? `${counted(app.lines.length, "row")} of ${count(forest.n)}` : "";
+  legend(app);
+}
+
+function legend(app) {
+  const { forest, view, theme } = app, used = app.used ??= signs(forest);
+  const shape = (tag, attributes) => svg("svg", { viewBox: "-7 -7 14 14", "aria-hidden": "true" }, svg(tag, attributes));
+  const signsSaid = [
+    ["dot", shape("circle", { r: 4.6 }), "trained"],
+    ["square", shape("rect", { x: -4.2, y: -4.2, width: 8.4, height: 8.4 }), "quantized, pruned, converted"],
+    ["diamond", shape("path", { d: "M0-5.6 5.6 0 0 5.6-5.6 0z" }), "merge"],
+    ["triangle", shape("path", { d: "M0-5.4 5.2 4-5.2 4z" }), "adapter"],
+    ["further", svg("svg", { viewBox: "0 -7 30 14", class: "dotted", "aria-hidden": "true" }, svg("path", { d: "M1 0H29" })), "further parent, width = share"],
+    ["against", null, make("span", {}, make("s", {}, "struck"), ": selected against")],
+    ["hollow", shape("circle", { r: 4.6, "stroke-dasharray": "2 1.7" }), "culled, or a ghost"],
+    ["protected", null, "◆ protected"],
+    ["front", null, make("span", {}, make("b", {}, "bold"), ": on the front of its niche")],
+    ["estimated", null, "~ estimated"],
+    ["bundle", null, "… several, folded or not drawn"],
+  ].filter(([key]) => used.has(key) || (key === "bundle" && view.fold));
+  at("signs").replaceChildren(...signsSaid.map(([, sign, text]) => make("li", {}, sign, text)));
+  const { legend: scale } = app.scene.paint;
+  const parts = typeof scale === "string" ? [scale] : Array.isArray(scale)
+    ? scale.map(([colour, word]) => make("span", { className: "kind" }, swatch(colour), make("bdi", {}, short(word || "none", 24))))
+    : [`${short(scale.what, 36)}${scale.what ? ": " : ""}${scale.low}`, make("span", { className: "swatches" }, ...theme.swatches.map(swatch)), scale.high];
+  at("scale").replaceChildren(...parts);
+}
+
+function swatch(colour) {
+  const box = make("i", { "aria-hidden": "true" });
+  box.style.background = colour;
+  return box;
+}
+
+/** Only what is drawn is explained. */
+function signs(forest) {
+  const used = new Set(forest.further.child.length ? ["further"] : []);
+  for (let i = 0; i < forest.n; i += 1) {
+    const flags = forest.flags[i], state = status(forest, i);
+    if (flags & BUNDLE) { used.add("bundle"); continue; }
+    used.add(shapeOf(forest, i));
+    if (state === AGAINST) used.add("against");
+    if (state === CULLED || state === GHOST) used.add("hollow");
+    if (flags & PROTECTED) used.add("protected");
+    if (flags & ESTIMATED) used.add("estimated");
+  }
+  if (forest.niches.some(({ front }) => front.includes(1))) used.add("front");
+  return used;
+}
+
+// ---- keys --------------------------------------------------------------------------------------
+
+function onKey(app, event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName)) return;
+  const { view } = app;
+  const moves = {
+    ArrowDown: () => app.step(1), ArrowUp: () => app.step(-1), ArrowLeft: () => app.toParent(), ArrowRight: () => app.toChild(),
+    Home: () => app.step(-Infinity), End: () => app.step(Infinity), PageDown: () => app.step(app.page()), PageUp: () => app.step(-app.page()),
+  };
+  const acts = {
+    "/": () => at("search").focus(), Escape: () => (at("help").open ? at("help").close() : app.choose(-1)),
+    "+": () => app.zoom(1.4), "=": () => app.zoom(1.4), "-": () => app.zoom(1 / 1.4), 0: () => app.fit(), 1: () => app.rows(),
+    ">": () => app.stretch(1.4), "<": () => app.stretch(1 / 1.4),
+    r: () => app.reroot(view.root >= 0 && view.root === view.chosen ? -1 : view.chosen), a: () => app.only(view.only >= 0 ? -1 : view.chosen),
+    c: () => app.compare(), p: () => app.plan(!view.plan), t: () => app.turnTheme(), x: () => app.nextAxis(), n: () => app.nextNiche(), u: () => app.set({ fold: !view.fold }),
+    "?": () => at("help").showModal(),
+  };
+  const onButton = event.target.closest("button, a, summary, canvas[tabindex], [role=scrollbar]");
+  if ((event.key === " " || event.key === "Enter") && !onButton) { if (view.chosen >= 0) app.fold(view.chosen); }
+  else if (moves[event.key] && !event.target.closest("[role=scrollbar], canvas[tabindex], .panel")) moves[event.key]();
+  else if (acts[event.key]) acts[event.key]();
+  else return;
+  event.preventDefault();
+}

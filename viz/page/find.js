@@ -1,0 +1,83 @@
+/* Search: by name, alias, tag and digest, with suggestions; what is found is lit in the tree. */
+
+import { hex } from "./panel.js";
+import { at, count, make, short } from "./words.js";
+
+const SUGGESTED = 8;
+
+export function search(app) {
+  const box = at("search"), list = at("suggested");
+  let found = [], shown = [], active = -1, lower = null, haystack = null;
+
+  const look = async () => {
+    const sought = box.value.trim().toLowerCase();
+    lower ??= app.forest.name.map((name) => name.toLowerCase());
+    const words = sought ? await everything() : null;
+    if (box.value.trim().toLowerCase() !== sought) return;
+    found = sought ? matching(app, sought, lower, words) : [];
+    app.searched(sought ? found : null);
+    at("found").textContent = sought ? `${count(found.length)} found` : "";
+    suggest(sought);
+  };
+
+  /** By row what else it is known by: aliases and tags; and where digests are. */
+  const everything = async () => {
+    const details = await app.open();
+    haystack ??= app.forest.name.map((_, i) => `${details["aliases.words"][details.aliases[i]]}\n${details["tags.words"][details.tags[i]]}`.toLowerCase());
+    return { haystack, details };
+  };
+
+  const suggest = (sought) => {
+    shown = found.slice(0, SUGGESTED);
+    active = -1;
+    list.replaceChildren(...shown.map((i, place) => option(app, i, place, pick)));
+    list.hidden = !sought || !shown.length;
+    box.setAttribute("aria-expanded", String(!list.hidden));
+    box.removeAttribute("aria-activedescendant");
+  };
+
+  const pick = (i) => { list.hidden = true; box.setAttribute("aria-expanded", "false"); app.choose(i, { move: true }); };
+
+  const move = (step) => {
+    if (!shown.length) return;
+    list.hidden = false;
+    active = (active + step + shown.length) % shown.length;
+    [...list.children].forEach((one, place) => one.setAttribute("aria-selected", String(place === active)));
+    box.setAttribute("aria-activedescendant", `suggested-${active}`);
+  };
+
+  box.addEventListener("input", look);
+  box.addEventListener("blur", () => { setTimeout(() => { list.hidden = true; box.setAttribute("aria-expanded", "false"); }, 150); });
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowDown") move(1);
+    else if (event.key === "ArrowUp") move(-1);
+    else if (event.key === "Enter" && found.length) {
+      const here = found.indexOf(app.view.chosen);
+      pick(active >= 0 ? shown[active] : found[here < 0 ? 0 : (here + (event.shiftKey ? found.length - 1 : 1)) % found.length]);
+    } else if (event.key === "Escape") { box.value = ""; look(); app.focus(); } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+}
+
+function option(app, i, place, pick) {
+  const { forest } = app;
+  const one = make("li", { role: "option", id: `suggested-${place}`, "aria-selected": "false" },
+    make("bdi", {}, short(forest.name[i], 48)), make("small", {}, forest.origins[forest.origin[i]]));
+  one.addEventListener("pointerdown", (event) => { event.preventDefault(); pick(i); });
+  return one;
+}
+
+/** Those whose name begins so come first, then names that hold it, then aliases, tags and digests. */
+function matching(app, sought, lower, { haystack, details }) {
+  const begin = [], within = [], other = [];
+  const digest = /^[0-9a-f]{4,64}$/.test(sought);
+  for (let i = 0; i < lower.length; i += 1) {
+    if (app.forest.more[i]) continue;
+    const where = lower[i].indexOf(sought);
+    if (where === 0) begin.push(i);
+    else if (where > 0) within.push(i);
+    else if (haystack[i].includes(sought) || (digest && hex(details, i).startsWith(sought))) other.push(i);
+  }
+  return [...begin, ...within, ...other];
+}

@@ -1,0 +1,609 @@
+/* The page: reads the family, holds the view, and draws again whatever a change touches. */
+
+import { details as openDetails, drawn } from "./data.js";
+import { BUNDLE, clade, pedigree, plant, valueOf } from "./forest.js";
+import { ALIKE, CLADE, HIDDEN, arrange, reveal } from "./lines.js";
+import { aggregate, spans } from "./stripes.js";
+import { MARGIN, NEAR, axisTicks, columns, paint } from "./plate.js";
+import { colouring, readTheme, shade } from "./colours.js";
+import { controls, tellControls } from "./controls.js";
+import { writePanel } from "./panel.js";
+import { search } from "./find.js";
+import { outline } from "./outline.js";
+import { newick, savePng, saveSvg } from "./save.js";
+import { read as readHash, write as writeHash } from "./hash.js";
+import { at, count, make, short } from "./words.js";
+
+const ROW = [17, 26];       // px a line at first
+const TIGHT = 14;           // px a line, where all then fit
+const LARGEST = 40;         // px a line
+const FOLDED_FROM = 150;    // organisms from which on what is alike is folded at first
+const AFAR_FROM = 2500;     // lines from which on the whole is shown first
+
+const plate = at("plate"), canvas = at("canvas"), map = at("map");
+const app = { plate, lit: null, hover: -1, details: null, moved: false };
+
+async function start() {
+  const forest = app.forest = plant(await drawn());
+  if (!forest.n) return empty();
+  app.view = {
+    top: 0, h: ROW[0], zx: 1, px: 0, axis: "generation", niche: forest.niche,
+    colour: forest.niche >= 0 ? "fitness" : "relation", size: "same",
+    columns: firstColumns(forest), shown: new Set(["relation", "status", "power"]),
+    chosen: -1, other: -1, comparing: false, root: -1, only: -1, plan: false, after: false,
+    fold: forest.n > FOLDED_FROM, folded: new Set(), opened: new Set(),
+    filter: { relation: "", status: "", niche: -1, until: null },
+  };
+  app.start = { ...app.view };
+  readHash(app);
+  if (app.view.colour.startsWith("tag ") || app.view.colour === "licence" || app.view.size === "parameters") await app.open();
+  theme(localTheme());
+  app.theme = readTheme();
+  app.widest = widest(forest);
+  measure();
+  relay();
+  if (!app.moved) firstView();
+  lightUp();
+  controls(app);
+  search(app);
+  listen();
+  tell();
+  plate.dataset.ready = "true";
+  if (app.view.chosen >= 0 || app.view.plan) await app.open().then(() => writePanel(app));
+}
+
+function firstColumns(forest) {
+  const first = forest.niches.map((_, k) => k).slice(0, 4);
+  if (forest.niche >= 0 && !first.includes(forest.niche)) first[first.length - 1] = forest.niche;
+  return first;
+}
+
+function empty() {
+  at("empty").hidden = false;
+  for (const part of document.querySelectorAll(".top > :not(h1), .legend, #panel, #heads, #axis")) part.hidden = true;
+  plate.dataset.ready = "true";
+}
+
+// ---- what follows from what ----------------------------------------------------------------------
+
+/** The size of the plate, and where columns lie. */
+function measure() {
+  const box = at("stage").getBoundingClientRect();
+  app.width = box.width;
+  app.height = Math.max(40, box.height);
+  app.geo = columns(app.view, app.width - (app.width < 560 ? 26 : 62), app.widest);
+  const ratio = window.devicePixelRatio || 1;
+  app.mapWidth = app.width < 560 ? 22 : 48;
+  for (const [one, width] of [[canvas, app.width], [map, app.mapWidth]]) {
+    one.width = Math.round(width * ratio);
+    one.height = Math.round(app.height * ratio);
+  }
+  Object.assign(canvas.style, { width: `${app.width}px`, height: `${app.height}px` });
+  Object.assign(map.style, { width: `${app.mapWidth}px`, height: `${app.height}px` });
+  app.mapped = null;
+}
+
+/** Lines, and everything that is computed from them. */
+function relay() {
+  const { forest, view } = app;
+  app.lines = arrange(forest, view);
+  compose();
+}
+
+function compose() {
+  const { forest, view, lines, geo, theme } = app, { at: along, sure } = forest.axes[view.axis];
+  let low = Infinity, high = -Infinity;
+  for (let line = 0; line < lines.length; line += 1) {
+    for (const i of [lines.node[line], lines.first[line]]) {
+      if (along[i] < low) low = along[i];
+      if (along[i] > high) high = along[i];
+    }
+  }
+  if (!lines.length) [low, high] = [0, 1];
+  const room = geo.tree - 2 * MARGIN, most = view.axis === "generation" ? (high - low) * 74 : room;
+  // Where one long run would push all others to the edge, the axis is logarithmic, and says so.
+  const log = view.axis !== "time" && low >= 0 && longTail(lines, along, low, high);
+  const turn = log ? (value) => Math.log2(1 + value - low) : (value) => value - low;
+  const back = log ? (value) => 2 ** value - 1 + low : (value) => value + low;
+  const scale = high > low ? ((log ? room : Math.min(room, most)) * view.zx) / turn(high) : 0;
+  const atX = (value) => MARGIN + turn(value) * scale - view.px;
+  let mostPower = 0;
+  for (let i = 0; i < forest.n; i += 1) if (forest.power[i] > mostPower) mostPower = forest.power[i];
+  const paintBy = colouring(forest, view, theme, app.details);
+  let levels = null, reach = null;
+  app.scene = {
+    forest, view, lines, geo, theme, sure, atX, low, high, xs: (i) => atX(along[i]), valueAt: (x) => (scale ? back((x + view.px - MARGIN) / scale) : low), log,
+    details: app.details, paint: paintBy, mostPower, said: app.said, height: app.height, hover: app.hover,
+    levels: () => (levels ??= aggregate(forest, lines, along, paintBy.good, geo.table.filter((one) => one.key === "niche").map((one) => one.k))),
+    spans: () => (reach ??= spans(lines)),
+  };
+  app.mapped = null;
+  hold();
+}
+
+function longTail(lines, along, low, high) {
+  if (lines.length < 50) return false;
+  const some = [], every = Math.max(1, Math.floor(lines.length / 2000));
+  for (let line = 0; line < lines.length; line += every) some.push(along[lines.node[line]]);
+  some.sort((a, b) => a - b);
+  return high - low > 8 * (some[Math.floor(some.length * 0.9)] - low);
+}
+
+/** Keeps the view within the sheet. */
+function hold() {
+  const { view, lines, height, geo } = app;
+  const fit = height / Math.max(1, lines.length);
+  view.h = Math.min(LARGEST, Math.max(Math.min(fit, ROW[0]), view.h));
+  const below = view.h >= NEAR && lines.length * view.h > height + 1 ? 1 : 0;
+  view.top = Math.max(0, Math.min(view.top, lines.length - height / view.h + below));
+  view.px = Math.max(0, Math.min(view.px, (geo.tree - 2 * MARGIN) * (view.zx - 1)));
+}
+
+function firstView() {
+  const { view, lines, height } = app, fit = height / Math.max(1, lines.length);
+  view.h = lines.length > AFAR_FROM ? fit : fit >= TIGHT ? Math.min(ROW[1], fit) : ROW[0];
+  view.top = 0;
+  hold();
+}
+
+/** Who is lit: what is searched or brushed, else the pedigree and the clade of the chosen ones. */
+function lightUp() {
+  const { forest, view, scene } = app;
+  const marked = app.found ?? app.brushed ?? null;
+  app.ancestors = null;
+  app.lit = null;
+  if (marked) {
+    app.lit = new Uint8Array(forest.n);
+    for (const i of marked) app.lit[i] = 1;
+    if (view.chosen >= 0) app.lit[view.chosen] = 1;
+  } else if (view.chosen >= 0) {
+    app.ancestors = pedigree(forest, view.chosen);
+    const other = view.other >= 0 ? pedigree(forest, view.other) : clade(forest, view.chosen);
+    app.lit = app.ancestors.map((one, i) => one | other[i]);
+  }
+  scene.ancestors = app.ancestors;
+  scene.fading = app.lit !== null;
+  scene.found = app.found && app.found.length <= 200 ? app.found : null;
+  scene.dim = dimmer(app.lit, marked ? 1 : 1.35);
+}
+
+const dimmer = (lit, soft) => (i, least) => (!lit || lit[i] ? 1 : least * soft);
+
+// ---- drawing ------------------------------------------------------------------------------------
+
+let asked = 0;
+const redraw = () => { asked ||= requestAnimationFrame(draw); };
+
+function draw() {
+  asked = 0;
+  const ratio = window.devicePixelRatio || 1, pen = canvas.getContext("2d");
+  app.scene.hover = app.hover;
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, app.width, app.height);
+  app.scene.ticks = axisTicks(app.scene);
+  app.paint(pen);
+  drawMap(ratio);
+  plate.dataset.lines = app.lines.length;
+}
+
+app.paint = (pen) => paint(pen, { ...app.scene, ticks: app.scene.ticks ?? axisTicks(app.scene) });
+
+/** The whole tree, small; the window on it; drawn once and kept. */
+function drawMap(ratio) {
+  const { scene, view, lines, theme, height } = app, pen = map.getContext("2d"), width = app.mapWidth;
+  map.parentElement.hidden = lines.length * view.h <= height + 1;
+  if (map.parentElement.hidden) return;
+  app.mapped ??= mapOf(ratio, width);
+  pen.setTransform(1, 0, 0, 1, 0, 0);
+  pen.clearRect(0, 0, map.width, map.height);
+  pen.drawImage(app.mapped, 0, 0);
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  const top = (view.top / lines.length) * height, window_ = Math.max(6, (height / view.h / lines.length) * height);
+  pen.fillStyle = theme.ink;
+  pen.globalAlpha = 0.07;
+  pen.fillRect(0, top, width, window_);
+  pen.globalAlpha = 1;
+  pen.strokeStyle = theme.ink;
+  pen.lineWidth = 1;
+  pen.strokeRect(0.5, Math.min(height - window_, top) + 0.5, width - 1, window_ - 1);
+  for (const i of [...(scene.found ?? []), view.chosen]) {
+    if (i < 0 || lines.of[i] < 0) continue;
+    pen.fillStyle = theme.accent;
+    pen.fillRect(0, (lines.of[i] / lines.length) * height - 1, width, 2);
+  }
+  map.setAttribute("aria-valuenow", String(Math.round((100 * view.top) / Math.max(1, lines.length - height / view.h))));
+}
+
+function mapOf(ratio, width) {
+  const { scene, theme, height, lines } = app;
+  const drawn_ = make("canvas", { width: map.width, height: map.height }), pen = drawn_.getContext("2d");
+  pen.scale(ratio, ratio);
+  const levels = scene.levels(), k = Math.max(0, Math.min(levels.length - 1, Math.ceil(Math.log2(lines.length / height))));
+  const level = levels[k], each = height / level.n;
+  const least = scene.atX(scene.low), span = scene.atX(scene.high) - least || 1;
+  for (let s = 0; s < level.n; s += 1) {
+    const x = (value) => 3 + ((scene.atX(value) - least) / span) * (width - 8);
+    pen.fillStyle = theme.branch;
+    pen.globalAlpha = 0.55;
+    pen.fillRect(x(level.from[s]), s * each, Math.max(1, x(level.to[s]) - x(level.from[s])), Math.max(0.5, each * 0.6));
+    if (Number.isNaN(level.good[s])) continue;
+    pen.globalAlpha = 1;
+    pen.fillStyle = theme.scale[shade(level.good[s])];
+    pen.fillRect(x(level.to[s]) - 1, s * each, 3, Math.max(1, each));
+  }
+  return drawn_;
+}
+
+// ---- heads and axis -------------------------------------------------------------------------------
+
+app.heads = () => app.geo.table.map((one) => ({
+  ...one,
+  text: one.key === "name" ? "Organism" : one.key === "relation" ? "Relation" : one.key === "status" ? "Status"
+    : one.key === "niche" ? app.forest.niches[one.k].task : app.forest.units.length === 1 ? app.forest.units[0].unit : "Power",
+  small: one.key === "niche" ? app.forest.niches[one.k].metric : "",
+}));
+
+function writeHeads() {
+  const { view } = app;
+  at("heads").replaceChildren(...app.heads().map((head) => {
+    const niche = head.key === "niche";
+    const box = niche
+      ? make("button", { type: "button", title: `Colour by ${app.forest.niches[head.k].name}`, "aria-pressed": String(view.colour === "fitness" && view.niche === head.k), onclick: () => app.set({ niche: head.k, colour: "fitness" }) }, make("bdi", {}, head.text), make("small", {}, head.small))
+      : make("span", {}, head.text);
+    box.className = `head ${head.key}`;
+    box.style.left = `${head.x}px`;
+    box.style.width = `${head.width}px`;
+    return box;
+  }));
+}
+
+function writeAxis() {
+  const { scene, forest, view } = app;
+  scene.ticks = axisTicks(scene);
+  at("counts").textContent = ` · ${forest.counts.join(" · ")}`;
+  at("axis").replaceChildren(make("span", { className: "what" }, `${forest.axes[view.axis].label}${scene.log ? ", log scale" : ""}`), ...scene.ticks.map(({ x, text }) => {
+    const tick = make("span", { className: "at" }, text);
+    tick.style.left = `${x}px`;
+    return tick;
+  }));
+}
+
+// ---- words of a line ------------------------------------------------------------------------------
+
+app.said = (line, what) => {
+  const { forest, lines } = app, i = lines.node[line], kind = lines.kind[line];
+  if (what === "relation") {
+    const steps = i - lines.first[line];
+    return kind === ALIKE || kind === HIDDEN ? "" : steps ? `${count(steps + 1)} steps` : forest.origins[forest.origin[i]];
+  }
+  if (kind === HIDDEN) return `+ ${count(lines.count[line])} more, not drawn`;
+  if (kind === ALIKE) return `${count(lines.count[line])} ${forest.origins[forest.origin[i]]}${(forest.flags[i] & 3) === 1 ? ", selected against" : ""}`;
+  if (kind === CLADE) return `${short(forest.name[i], 80)} + ${count(lines.count[line] - 1)}`;
+  return forest.name[i];
+};
+
+app.value = (k, i) => valueOf(app.forest, k, i);
+
+app.byName = (name) => {
+  if (!app.names) {
+    app.names = new Map();
+    app.forest.name.forEach((one, i) => { if (!(app.forest.flags[i] & BUNDLE)) app.names.set(one.slice(0, 200), i); });
+  }
+  return app.names.get(name.slice(0, 200)) ?? app.names.get(name.replace(/@v1$/, "").slice(0, 200)) ?? -1;
+};
+
+app.open = async () => {
+  if (!app.details) { app.details = await openDetails(); compose(); lightUp(); }
+  return app.details;
+};
+
+// ---- acts -----------------------------------------------------------------------------------------
+
+/** Everything that may have changed is said and drawn again. */
+function tell() {
+  writeHeads();
+  writeAxis();
+  tellControls(app);
+  writePanel(app);
+  outline(app);
+  redraw();
+  remember();
+}
+
+let remembering = 0;
+function remember() {
+  clearTimeout(remembering);
+  remembering = setTimeout(() => writeHash(app), 250);
+}
+
+const LAID = ["root", "only", "fold", "filter", "after"];
+
+/** A change of the view. */
+app.set = async (change) => {
+  const held = app.scene && anchor();
+  Object.assign(app.view, change);
+  if (["licence"].includes(app.view.colour) || app.view.colour.startsWith("tag ")) await app.open();
+  measure();
+  if (LAID.some((key) => key in change)) relay(); else compose();
+  if (LAID.some((key) => key in change)) keep(held);
+  lightUp();
+  tell();
+};
+
+/** The organism in the middle of the window and where it is, so that a fold does not lose one's place. */
+function anchor() {
+  const { view, lines, height } = app;
+  const own = view.chosen >= 0 ? lines.of[view.chosen] : -1;
+  const line = own >= 0 && own >= view.top && own < view.top + height / view.h ? own : Math.min(lines.length - 1, Math.floor(view.top));
+  return line < 0 ? null : { i: lines.node[line], dy: line - view.top };
+}
+
+function keep(held) {
+  const { view, lines } = app;
+  if (held && lines.of[held.i] >= 0) view.top = lines.of[held.i] - held.dy;
+  if (!app.moved) firstView();
+  hold();
+}
+
+app.choose = async (i, { move = false } = {}) => {
+  const { view, forest } = app;
+  if (i >= 0 && forest.flags[i] & BUNDLE) i = forest.parent[i];
+  if (i >= 0 && view.comparing && i !== view.chosen) { view.other = i; view.comparing = false; }
+  else { view.chosen = i; view.other = -1; if (i < 0) { view.comparing = false; app.brushed = null; } }
+  if (i >= 0 && reveal(forest, view, app.lines, i)) { const held = anchor(); relay(); keep(held); }
+  if (i >= 0 && !app.details) await app.open();
+  if (move && i >= 0) toView(i);
+  lightUp();
+  tell();
+};
+
+function toView(i) {
+  const { view, lines, height } = app, line = lines.of[i];
+  if (line < 0) return;
+  const covered = getComputedStyle(at("panel")).position === "fixed" ? height * 0.55 : 0;
+  const room = Math.max(1, (height - covered) / view.h - 1);
+  if (view.h < NEAR && lines.length * ROW[0] > height) { view.h = ROW[0]; view.top = line - (height - covered) / view.h / 2; app.moved = true; }
+  else if (line < view.top) view.top = line;
+  else if (line > view.top + room - 1) view.top = line - room + 1;
+  hold();
+}
+
+app.focus = () => plate.focus({ preventScroll: true });
+
+app.step = (by) => {
+  const { lines, view } = app;
+  const here = view.chosen >= 0 ? lines.of[view.chosen] : -1;
+  let line = here < 0 ? (by > 0 && by < Infinity ? Math.ceil(view.top) : by < 0 && by > -Infinity ? lines.length - 1 : by > 0 ? lines.length - 1 : 0) : Math.min(lines.length - 1, Math.max(0, here + by));
+  const way = by < 0 ? -1 : 1;
+  while (lines.kind[line] === HIDDEN && lines.kind[line + way] !== undefined) line += way;
+  if (lines.kind[line] === HIDDEN) return;
+  goTo(lines.node[line]);
+};
+/** A folded row is walked onto without opening it. */
+async function goTo(i) {
+  const { view } = app;
+  if (view.comparing && i !== view.chosen) { view.other = i; view.comparing = false; } else { view.chosen = i; view.other = -1; }
+  if (!app.details) await app.open();
+  toView(i);
+  lightUp();
+  tell();
+}
+app.page = () => Math.max(1, Math.floor(app.height / app.view.h) - 2);
+app.toParent = () => {
+  const { view, lines } = app;
+  if (view.chosen < 0) return app.step(-Infinity);
+  const up = lines.up[lines.of[view.chosen]];
+  if (up >= 0) goTo(lines.node[up]);
+};
+app.toChild = () => {
+  const { view, lines } = app;
+  if (view.chosen < 0) return app.step(-Infinity);
+  const line = lines.of[view.chosen];
+  if (lines.kind[line] === CLADE) return app.fold(view.chosen);
+  if (lines.last[line] > line && lines.kind[line + 1] !== HIDDEN) goTo(lines.node[line + 1]);
+};
+
+app.fold = (i) => {
+  const { view, forest, lines } = app, line = lines.of[i];
+  if (line >= 0 && lines.kind[line] === ALIKE) view.opened.add(forest.parent[lines.node[line]]);
+  else if (line >= 0 && lines.first[line] < lines.node[line] && forest.size[i] === 1) for (let j = lines.first[line]; j < lines.node[line]; j += 1) view.opened.add(j);
+  else if (view.folded.has(i)) view.folded.delete(i);
+  else if (forest.size[i] > 1) view.folded.add(i);
+  app.set({ filter: view.filter });
+};
+app.reroot = (i) => { if (i >= 0 || app.view.root >= 0) app.set({ root: i, zx: 1, px: 0 }).then(() => app.fitOrRows()); };
+app.only = (i) => { if (i >= 0 || app.view.only >= 0) app.set({ only: i }).then(() => app.fitOrRows()); };
+app.compare = () => { if (app.view.chosen >= 0) { app.view.comparing = !app.view.comparing; tell(); } };
+app.plan = (plan) => app.open().then(() => { app.view.chosen = -1; app.view.other = -1; return app.set({ plan, after: plan && app.view.after }); });
+app.after = (after) => app.set({ after });
+app.nextAxis = () => { const keys = Object.keys(app.forest.axes); app.set({ axis: keys[(keys.indexOf(app.view.axis) + 1) % keys.length], zx: 1, px: 0 }); };
+app.nextNiche = () => { if (app.forest.niches.length) app.set({ colour: "fitness", niche: (app.view.niche + 1) % app.forest.niches.length }); };
+app.searched = (found) => { app.found = found; if (found?.length && found.length < 50) nearest(found); lightUp(); redraw(); };
+app.brush = (found) => { app.brushed = found; lightUp(); tell(); };
+app.resized = () => { measure(); compose(); if (!app.moved) firstView(); lightUp(); tell(); };
+
+/** Brings the first of those found into the window, where none is. */
+function nearest(found) {
+  const { lines, view, height } = app, seen = (i) => lines.of[i] >= view.top && lines.of[i] < view.top + height / view.h;
+  if (found.some(seen)) return;
+  const first = found.find((i) => lines.of[i] >= 0);
+  if (first !== undefined) { view.top = lines.of[first] - height / view.h / 2; hold(); }
+}
+
+app.saveSvg = () => saveSvg(app);
+app.savePng = () => savePng(app);
+app.copyNewick = async () => {
+  const text = newick(app.forest, app.view.chosen >= 0 ? app.view.chosen : app.view.root);
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {  // no clipboard from a file in some browsers: the old way
+    const box = make("textarea", { value: text, "aria-label": "Newick" });
+    document.body.append(box);
+    box.select();
+    document.execCommand("copy");
+    box.remove();
+  }
+  say("The Newick text is on the clipboard.");
+};
+
+function say(text) {
+  at("said").textContent = text;
+  setTimeout(() => { if (at("said").textContent === text) at("said").textContent = ""; }, 4000);
+}
+
+// ---- moving about ------------------------------------------------------------------------------------
+
+app.zoom = (factor, y = app.height / 2) => {
+  const { view } = app, line = view.top + y / view.h;
+  view.h *= factor;
+  const { h } = view;
+  hold();
+  if (view.h !== h) view.top = line - y / view.h; else view.top = line - y / h;
+  seen();
+};
+app.stretch = (factor, x = app.geo.tree / 2) => {
+  const { view } = app, before = view.zx;
+  view.zx = Math.min(200, Math.max(1, view.zx * factor));
+  view.px = (view.px + x - MARGIN) * (view.zx / before) - x + MARGIN;
+  compose();
+  lightUp();
+  seen();
+};
+app.fit = () => { const { view } = app; view.h = app.height / app.lines.length; view.top = 0; Object.assign(view, { zx: 1, px: 0 }); compose(); lightUp(); seen(); };
+app.rows = () => { const { view } = app; app.zoom(ROW[0] / view.h); };
+app.fitOrRows = () => { firstView(); seen(); };
+
+/** After a move: the sheet is held, drawn and remembered. */
+function seen() {
+  app.moved = true;
+  hold();
+  writeAxisSoon();
+  redraw();
+  remember();
+}
+
+let axisAsked = 0;
+function writeAxisSoon() { axisAsked ||= requestAnimationFrame(() => { axisAsked = 0; writeAxis(); }); }
+
+function pan(dx, dy) {
+  const { view } = app;
+  view.top += dy / view.h;
+  if (dx && view.zx > 1) { view.px += dx; hold(); compose(); lightUp(); }
+  seen();
+}
+
+function listen() {
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const unit = event.deltaMode === 1 ? 17 : event.deltaMode === 2 ? app.height : 1;
+    const box = canvas.getBoundingClientRect();
+    if (event.altKey) app.stretch(Math.exp(-event.deltaY * unit * 0.002), event.clientX - box.left);
+    else if (event.ctrlKey || event.metaKey) app.zoom(Math.exp(-event.deltaY * unit * 0.0035), event.clientY - box.top);
+    else pan(event.shiftKey ? event.deltaY * unit : event.deltaX * unit, event.shiftKey ? 0 : event.deltaY * unit);
+  }, { passive: false });
+  fingers();
+  canvas.addEventListener("dblclick", (event) => { const i = under(event); if (i >= 0) app.fold(i); });
+  canvas.addEventListener("mousemove", (event) => { const i = under(event); if (i !== app.hover) { app.hover = i; canvas.title = i >= 0 && app.view.h < NEAR ? short(app.forest.name[i], 80) : ""; redraw(); } });
+  canvas.addEventListener("mouseleave", () => { app.hover = -1; redraw(); });
+  onMap();
+  new ResizeObserver(() => { if (at("stage").clientWidth !== Math.round(app.width) || Math.abs(at("stage").clientHeight - app.height) > 1) app.resized(); }).observe(at("stage"));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  window.addEventListener("hashchange", () => { readHash(app); measure(); relay(); lightUp(); tell(); });
+  window.addEventListener("beforeprint", () => { if (app.view.plan === null) return; redraw(); });
+}
+
+const under = (event) => {
+  const box = canvas.getBoundingClientRect(), line = Math.floor(app.view.top + (event.clientY - box.top) / app.view.h);
+  return line >= 0 && line < app.lines.length ? app.lines.node[line] : -1;
+};
+
+/** One finger or the mouse pans, two zoom; what moved less than a little is a click. */
+function fingers() {
+  const down = new Map();
+  let far = 0, apart = 0;
+  canvas.addEventListener("pointerdown", (event) => {
+    down.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    far = down.size > 1 ? 100 : 0;
+    apart = 0;
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const from = down.get(event.pointerId);
+    if (!from) return;
+    const dx = event.clientX - from.x, dy = event.clientY - from.y;
+    far += Math.abs(dx) + Math.abs(dy);
+    if (far > 5) canvas.setPointerCapture(event.pointerId);
+    Object.assign(from, { x: event.clientX, y: event.clientY });
+    if (down.size === 1 && far > 5) pan(-dx, -dy);
+    if (down.size === 2) {
+      const [a, b] = [...down.values()], now = Math.hypot(a.x - b.x, a.y - b.y);
+      if (apart) app.zoom(now / apart, (a.y + b.y) / 2 - canvas.getBoundingClientRect().top);
+      apart = now;
+    }
+  });
+  const up = (event) => {
+    if (!down.delete(event.pointerId) || event.type === "pointercancel" || far > 5) return;
+    const i = under(event);
+    app.focus();
+    if (i >= 0) goTo(app.forest.flags[i] & BUNDLE ? app.forest.parent[i] : i);
+  };
+  canvas.addEventListener("pointerup", up);
+  canvas.addEventListener("pointercancel", up);
+}
+
+function onMap() {
+  const go = (event) => {
+    const { view, lines, height } = app, box = map.getBoundingClientRect();
+    view.top = ((event.clientY - box.top) / height) * lines.length - height / view.h / 2;
+    seen();
+  };
+  map.addEventListener("pointerdown", (event) => { map.setPointerCapture(event.pointerId); go(event); });
+  map.addEventListener("pointermove", (event) => { if (map.hasPointerCapture(event.pointerId)) go(event); });
+  map.addEventListener("wheel", (event) => { event.preventDefault(); pan(0, event.deltaY); }, { passive: false });
+  map.addEventListener("keydown", (event) => {
+    const by = { ArrowDown: 3, ArrowUp: -3, PageDown: app.page(), PageUp: -app.page(), Home: -Infinity, End: Infinity }[event.key];
+    if (by === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    app.view.top = by === Infinity ? app.lines.length : by === -Infinity ? 0 : app.view.top + by;
+    seen();
+  });
+}
+
+// ---- light and dark ------------------------------------------------------------------------------------
+
+function theme(which) {
+  if (which) document.documentElement.dataset.theme = which; else delete document.documentElement.dataset.theme;
+  at("theme").setAttribute("aria-label", `Colours: ${which ?? "as the system"}`);
+  at("theme").title = `Colours: ${which ?? "as the system"} (T)`;
+}
+
+/** A page from a file may have no storage. */
+function localTheme() {
+  try { return localStorage.getItem("lineage-theme"); } catch { return null; }
+}
+
+app.turnTheme = () => {
+  const now = document.documentElement.dataset.theme, next = { undefined: "dark", dark: "light" }[now] ?? null;
+  theme(next);
+  try { if (next) localStorage.setItem("lineage-theme", next); else localStorage.removeItem("lineage-theme"); } catch { /* not kept, then */ }
+  repaint();
+};
+
+function repaint() {
+  app.theme = readTheme();
+  compose();
+  lightUp();
+  tell();
+}
+
+/** The name column is as wide as the names need. */
+function widest(forest) {
+  const pen = canvas.getContext("2d");
+  pen.font = `650 13px ${app.theme.font}`;
+  let most = 70;
+  const every = Math.max(1, Math.floor(forest.n / 3000));
+  for (let i = 0; i < forest.n; i += every) most = Math.max(most, pen.measureText(forest.name[i].slice(0, 60)).width);
+  return Math.ceil(most) + 18;
+}
+
+start();

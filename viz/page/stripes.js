@@ -1,0 +1,55 @@
+/* Lines thinner than a pixel, added up beforehand: level k holds a stripe for every 2^k lines, so that
+   a frame draws as many stripes as there are pixels, however many organisms there are. */
+
+import { goodness, scored } from "./forest.js";
+
+/** Levels of {from, to, good, heat: [by column]}: the leftmost parent and the rightmost organism of a
+    stripe, and mean goodness (NaN for none) of the colour and of each niche in `columns`. */
+export function aggregate(forest, lines, x, good, columns) {
+  const n = lines.length;
+  const level = { n, from: new Float32Array(n), to: new Float32Array(n), good: new Float32Array(n), heat: columns.map(() => new Float32Array(n)) };
+  for (let line = 0; line < n; line += 1) {
+    const i = lines.node[line], up = lines.up[line];
+    level.to[line] = x[i];
+    level.from[line] = up < 0 ? x[i] : x[lines.node[up]];
+    level.good[line] = good(i) ?? NaN;
+  }
+  columns.forEach((k, c) => {
+    const { where, values } = scored(forest, k);
+    for (let line = 0; line < n; line += 1) {
+      const i = lines.node[line], j = where[i];
+      level.heat[c][line] = j < 0 || (forest.flags[i] & 3) !== 0 ? NaN : goodness(forest, k, values[j]) ?? NaN;
+    }
+  });
+  const levels = [level];
+  while (levels[levels.length - 1].n > 256) levels.push(halved(levels[levels.length - 1]));
+  return levels;
+}
+
+function halved(level) {
+  const n = Math.ceil(level.n / 2);
+  const next = { n, from: new Float32Array(n), to: new Float32Array(n), good: mean(level.good, n), heat: level.heat.map((one) => mean(one, n)) };
+  for (let i = 0; i < n; i += 1) {
+    const a = 2 * i, b = Math.min(a + 1, level.n - 1);
+    next.from[i] = Math.min(level.from[a], level.from[b]);
+    next.to[i] = Math.max(level.to[a], level.to[b]);
+  }
+  return next;
+}
+
+function mean(values, n) {
+  const found = new Float32Array(n);
+  for (let i = 0; i < n; i += 1) {
+    const a = values[2 * i], b = 2 * i + 1 < values.length ? values[2 * i + 1] : NaN;
+    found[i] = Number.isNaN(a) ? b : Number.isNaN(b) ? a : (a + b) / 2;
+  }
+  return found;
+}
+
+/** The lines with children, those first whose children reach furthest down. */
+export function spans(lines) {
+  const found = [];
+  for (let line = 0; line < lines.length; line += 1) if (lines.last[line] > line) found.push(line);
+  const reach = (line) => lines.last[line] - line;
+  return Int32Array.from(found.sort((a, b) => reach(b) - reach(a)));
+}
