@@ -6,13 +6,15 @@ DEV := .venv/.ready-to-develop
 # Wheels with real models in them, which the tests of `scan` read and nobody installs.
 WHEELS := .venv/share/wheels
 REAL := $(WHEELS)/.fetched
+FRAMEWORKS := .venv-frameworks/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench bench-scale clean
+.PHONY: help demo test test-frameworks lint types bench bench-scale clean
 
 help:
 	@echo 'make demo         grow a small family of real models, ask it, select, and draw its tree'
 	@echo 'make test         run the tests'
+	@echo 'make test-frameworks  the adapters, with torch, in an environment of their own (minutes)'
 	@echo 'make lint         ruff over everything'
 	@echo 'make types        mypy, strict, on lineage/'
 	@echo 'make bench        measure against the figures to reach (minutes)'
@@ -24,6 +26,9 @@ demo: $(RUN)
 
 test: $(DEV) $(REAL)
 	@$(BIN)/python -m pytest
+
+test-frameworks: $(FRAMEWORKS)
+	@.venv-frameworks/bin/python -m pytest tests/frameworks
 
 lint: $(DEV)
 	@$(BIN)/ruff check .
@@ -63,3 +68,12 @@ $(REAL): | $(BIN)/python
 	@$(BIN)/python -m pip download -qq --disable-pip-version-check --no-deps --only-binary :all: \
 	  --dest $(WHEELS) text2tashkeel==0.1.0 silero-vad==6.2.3 && touch $@ || \
 	  echo 'Not fetched: the tests that read them are skipped.'
+
+# torch first: else the others bring the build for GPUs, of gigabytes
+$(FRAMEWORKS): setup.cfg pyproject.toml | $(BIN)/python
+	@echo 'Installing torch and the frameworks in .venv-frameworks: two minutes, once.'
+	@$(BIN)/python -m venv .venv-frameworks
+	@.venv-frameworks/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0
+	@.venv-frameworks/bin/python -m pip install -qq --disable-pip-version-check \
+	  transformers peft accelerate lightning pytest --editable .
+	@touch $@

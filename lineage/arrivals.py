@@ -217,7 +217,7 @@ def _bring(act: Act, record: Mapping[str, Any], file: Path) -> int | None:
 
 
 def _time(record: Mapping[str, Any]) -> int:
-    """When a record was written, in microseconds since 1970."""
+    """When a record was written, or a score was measured, in microseconds since 1970."""
     at = record["at"]
     if not isinstance(at, int) or not 0 <= at < 2**62:
         raise InvalidValue(f"the time of the record is {at!r}, which is none.")
@@ -264,7 +264,7 @@ def _registration(act: Act, one: Mapping[str, Any], at: int, host: str) -> Regis
         place=path,
         files=[File(**each) for each in read.get("files", ())],
         parents=[_parent(act, each, host) for each in one.get("parents", ())],
-        fitness=[_score(act, each, at) for each in one.get("fitness", ())],
+        fitness=[_score(act, each) for each in one.get("fitness", ())],
         power=[PowerCost(**cost) for cost in one.get("power", ())],
         tags=one.get("tags"),
         run=one.get("run"),
@@ -305,7 +305,7 @@ def _at(act: Act, place: str, host: str) -> int | None:
     return found
 
 
-def _score(act: Act, one: Mapping[str, Any], at: int) -> Score:
+def _score(act: Act, one: Mapping[str, Any]) -> Score:
     """A score. Where the registry knows that the other direction is better in its niche, what was
     said first stays: the value is the same."""
     niche = Niche(
@@ -320,7 +320,7 @@ def _score(act: Act, one: Mapping[str, Any], at: int) -> Score:
     )
     return Score(
         niche, value, one.get("stderr"), one.get("n"), known or one.get("direction"),
-        at=EPOCH + timedelta(microseconds=at),
+        at=EPOCH + timedelta(microseconds=_time(one)),
     )  # fmt: skip
 
 

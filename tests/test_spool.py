@@ -232,7 +232,7 @@ BROKEN: dict[str, Any] = {
         file, parents=[{"ref": "a", "relation": "cousin"}]
     ),
     "no number": lambda file: break_a_record(
-        file, fitness=[{"task": "a", "metric": "b", "value": "NaN"}]
+        file, fitness=[{"task": "a", "metric": "b", "value": "NaN", "at": 1}]
     ),
     "no text": lambda file: break_a_record(file, path="a\x00b"),
     "another type": lambda file: break_a_record(file, stamp=None, tags=[1], step="<b>"),

@@ -3,6 +3,7 @@ it can. Every fault here is a real one, and the run is a process of its own."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -331,3 +332,21 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_comes_twice(
         assert sum(returned.values()) > 0
         assert energy(registry) == registry.count()
         sound.check(registry)
+
+
+@pytest.mark.parametrize(
+    ("rank", "size"),
+    [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"),
+     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")],
+)  # fmt: skip
+def test_of_four_processes_the_main_one_records(rank: str, size: str) -> None:
+    """Four real ones, as torchrun, accelerate, SLURM and MPI start them."""
+    with contextlib.ExitStack() as stack:
+        four = [
+            stack.enter_context(training("r.db", **{rank: str(n), size: "4"})) for n in range(4)
+        ]
+        for process in four:
+            assert warnings(finish(process)) == []
+    with lineage.open("r.db") as registry:
+        assert registry.sync().arrived == 0
+        check_all_came_in(registry)

@@ -116,6 +116,18 @@ def parent(ref: Any, relation: str | None = None, evidence: str = "declared") ->
     return found
 
 
+def data_set(found: Any) -> tuple[str | None, str | None, int | None, str]:
+    """Of a data set: its name, its name with its fingerprint, and its size, where it tells them
+    (those of the `datasets` library do), and its split, which may be empty."""
+    info = getattr(found, "info", None)
+    given = getattr(info, "dataset_name", None) or getattr(info, "builder_name", None)
+    fingerprint, size = getattr(found, "_fingerprint", None), None
+    with suppress(Exception):  # an iterable has no length
+        size = len(found)
+    known = f"{given}-{fingerprint[:16]}" if given and isinstance(fingerprint, str) else None
+    return given, known, size or None, str(getattr(found, "split", None) or "")
+
+
 _EVALUATION = re.compile(r"^(eval|val|valid|validation)[_/]", re.IGNORECASE)
 
 
@@ -129,16 +141,19 @@ def scores(
 ) -> list[dict[str, Any]]:
     """Fitness out of what a trainer measured: every number but runtimes, throughputs, epochs and
     gradient norms. `eval_loss` is the metric `loss`. `directions` (`higher` or `lower`, by metric)
-    counts before common knowledge; where both are silent the direction is unknown."""
+    counts before common knowledge; where both are silent the direction is unknown. They are of now:
+    several records may tell of one evaluation."""
     found = []
+    at = time.time_ns() // 1000
     for key, value in metrics.items():
         number = _number(value)
         if number is None or never_fitness(key):
             continue
         metric = _EVALUATION.sub("", key).replace("/", "_")
         said = (directions or {}).get(key) or known_direction(metric)
-        one = {"task": task, "metric": metric, "value": number, "direction": said, "n": n}
-        found.append({k: v for k, v in (one | {"split": split or None}).items() if v is not None})
+        one = {"task": task, "metric": metric, "split": split or None, "value": number,
+               "direction": said, "n": n, "at": at}  # fmt: skip
+        found.append({key: held for key, held in one.items() if held is not None})
     return found
 
 
