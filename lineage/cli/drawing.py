@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -10,17 +11,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lineage.cli.common import emit, json_option, open_registry, registry_options
+from lineage.cli.common import emit, json_option, note, open_registry, registry_options
 from lineage.errors import LineageError
 from lineage.shown import shown
 
 if TYPE_CHECKING:
     from lineage.trees.family import Family
 
-FORMATS = ("text", "html", "pyvis", "newick", "json")
+FORMATS = (
+    "text", "html", "pyvis", "newick", "nexus", "phyloxml", "mermaid", "dot", "json",
+)  # fmt: skip
+ENDINGS = {
+    ".html": "html", ".htm": "html", ".nwk": "newick", ".newick": "newick", ".nex": "nexus",
+    ".nexus": "nexus", ".xml": "phyloxml", ".phyloxml": "phyloxml", ".mmd": "mermaid",
+    ".dot": "dot", ".gv": "dot", ".json": "json",
+}  # fmt: skip
+TREES = ("newick", "nexus", "phyloxml")
+"""Formats that hold one parent of each organism as a branch, and others beside it."""
 PAGES = ("html", "pyvis")
 DRAWN = {"text": 1000, "html": 100_000, "pyvis": 1000}
-"""How many organisms a picture holds; Newick and JSON hold all."""
+"""How many organisms a picture holds; the others hold all."""
 
 
 @click.command()
@@ -53,6 +63,8 @@ def tree(
         emit(json_tree.document(family))
         return
     text = render(family, kind, everything)
+    if kind in TREES and (further := _further(family)):
+        note(f"{further:,} links to further parents are beside the tree: {kind} has one parent.")
     if kind in PAGES and output is None:
         output = "lineage-tree.html"
     if output is None:
@@ -68,10 +80,14 @@ def tree(
         )
 
 
+def _further(family: Family) -> int:
+    """How many links lead to other parents than the first of a child."""
+    return len(family.branches) - len({link.child for link in family.branches})
+
+
 def _by_ending(output: str | None) -> str:
     ending = Path(output or "").suffix.lower()
-    return {".html": "html", ".htm": "html", ".nwk": "newick", ".newick": "newick",
-            ".json": "json"}.get(ending, "text")  # fmt: skip
+    return ENDINGS.get(ending, "text")
 
 
 def render(family: Family, kind: str, everything: bool = False) -> str:
@@ -84,10 +100,9 @@ def render(family: Family, kind: str, everything: bool = False) -> str:
         from lineage.trees import network
 
         return network.render(family, title=title(family))
-    if kind == "newick":
-        from lineage.trees import newick
-
-        return newick.render(family)
+    if kind in ("newick", "nexus", "phyloxml", "mermaid", "dot"):
+        module = importlib.import_module(f"lineage.trees.{kind}")
+        return str(module.render(family))
     if kind == "json":
         from lineage.trees import as_json as json_tree
 

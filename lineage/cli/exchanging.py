@@ -4,6 +4,8 @@ that can write a line of JSON, or a table."""
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import sys
 import time
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lineage.cli.common import open_registry, registry_options
+from lineage.formats import EXPORTS
 from lineage.shown import shown
 
 if TYPE_CHECKING:
@@ -21,21 +24,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+READABLE = click.Path(exists=True, dir_okay=False, allow_dash=True)
 NO = 1
 LISTED = 10
 """How many of the lines that were set aside are told, one by one."""
 
 
 @click.command()
+@click.option("--format", "kind", type=click.Choice(list(EXPORTS)), default="jsonl",
+              help="Default: jsonl.")  # fmt: skip
 @click.option("--output", type=click.Path(dir_okay=False), help="The file to write.")
-@click.option("--schema", is_flag=True, help="Print the JSON Schema of a line instead.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of a line of jsonl instead.")
 @registry_options
-def export(output: str | None, schema: bool) -> None:
+def export(kind: str, output: str | None, schema: bool) -> None:
     """Write the whole registry as JSON Lines: one organism a line, with everything recorded of it,
     its parents before it. `lineage import` reads it.
 
+    Other formats hold less, each what it has words for: graphml and gexf (graphs), alife
+    (phylogenies), prov, openlineage, cyclonedx (provenance, bill of materials).
+
     With --output the file is there once it is whole; else it goes to standard output.
     """
+    from lineage import formats
     from lineage.formats import jsonl, whole_file
 
     if schema:
@@ -51,15 +61,23 @@ def export(output: str | None, schema: bool) -> None:
             file: Any = sys.stdout.buffer  # UTF-8, whatever the terminal speaks
         else:
             file = stack.enter_context(whole_file(output))
-        for line in _progress(jsonl.export(connection), "organisms written"):
-            file.write(f"{line}\n".encode())
+        for piece in _progress(formats.export(connection, kind), "pieces written"):
+            file.write(piece.encode("utf-8", "backslashreplace"))
             count += 1
     if output is not None:
-        click.echo(f"{_organisms(count)} written to {shown(output)}.")
+        written = _organisms(count) if kind == "jsonl" else "The registry is"
+        click.echo(f"{written} written to {shown(output)}.")
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("file", metavar="FILE|mlflow")
+@click.argument("uri", required=False)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "graphml", "alife"]),
+    help="By default a .graphml is a graph, a table needs --map, all else is jsonl.",
+)
 @click.option(
     "--rejects",
     type=click.Path(dir_okay=False),
@@ -70,27 +88,45 @@ def export(output: str | None, schema: bool) -> None:
 )
 @click.option("--guess", is_flag=True, help="Write a first map of a table; import nothing.")
 @registry_options
-def import_(file: str, rejects: str | None, map_file: str | None, guess: bool) -> int:
+def import_(
+    file: str,
+    uri: str | None,
+    kind: str | None,
+    rejects: str | None,
+    map_file: str | None,
+    guess: bool,
+) -> int:
     """Read organisms from FILE, or from standard input where it is `-`: JSON Lines, one organism a
     line, as `lineage export` writes them. Only "name" or "digest" is required.
 
     A table (.csv, .tsv, .parquet) needs --map MAP.toml, which says what its columns mean; --guess
-    writes a first one, to standard output or to the file that --map names.
+    writes a first one, to standard output or to the file that --map names. A graph (.graphml) has
+    edges from parent to child; --format alife reads a phylogeny (CSV) of the ALife standard.
+
+    `lineage import mlflow URI` reads the models, runs and metrics of an MLflow tracking server.
 
     The same file again changes nothing. What cannot be read, and a link that would close a cycle,
     is set aside and told by its line; the rest goes in, and the exit code is 1.
     """
     from lineage.formats import jsonl, tables, whole_file
 
+    if uri is not None and file != "mlflow":
+        raise click.UsageError(f"only mlflow takes a URI: {uri!r} is too much.")
+    if uri is None:
+        file = str(READABLE.convert(file, None, None))
     if guess:
         return _guess(file, map_file)
-    if map_file is None and tables.is_table(file):
+    if kind is None and uri is None and file.lower().endswith(".graphml"):
+        kind = "graphml"
+    if map_file is None and kind is None and uri is None and tables.is_table(file):
         raise click.UsageError(
             f"a table needs a map of its columns: --map MAP.toml. `lineage import {file} --guess` "
             "writes a first one."
         )
     with contextlib.ExitStack() as stack:
-        source: Any = stack.enter_context(click.open_file(file, "rb"))
+        source: Any = None
+        if uri is None:
+            source = stack.enter_context(click.open_file(file, "rb"))
         table = None if map_file is None else _table(source, file, map_file)
         registry = open_registry(create=True)
         kept = None if rejects is None else stack.enter_context(whole_file(rejects))
@@ -105,13 +141,27 @@ def import_(file: str, rejects: str | None, map_file: str | None, guess: bool) -
                 registry.store, _progress(rows, "rows read"), read, keep
             )
         else:
-            lines = _progress(jsonl.read_lines(source), "lines read")
+            lines = _progress(_lines(source, file, uri, kind), "lines read")
             report = jsonl.import_lines(registry.store, lines, keep)
     click.echo(_done(report))
     if not report.set_aside:
         return 0
     _tell(report, rejects)
     return NO
+
+
+def _lines(source: Any, file: str, uri: str | None, kind: str | None) -> Iterable[bytes | str]:
+    """Lines of JSON, out of whatever was asked for."""
+    from lineage.formats import alife, graphs, jsonl, mlflow
+
+    if uri is not None:
+        return map(json.dumps, mlflow.read(uri))
+    if kind == "graphml":
+        return map(json.dumps, graphs.read_graphml(source, file))
+    if kind == "alife":
+        text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="backslashreplace", newline="")
+        return map(json.dumps, alife.read(text, file))
+    return jsonl.read_lines(source)
 
 
 def _table(

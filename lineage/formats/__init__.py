@@ -7,7 +7,33 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from importlib import import_module
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from lineage.database import Connection
+
+
+EXPORTS = {
+    "jsonl": ("jsonl:export", "everything; `lineage import` reads it"),
+    "graphml": ("graphs:graphml", "networkx, yEd; `lineage import` reads it"),
+    "gexf": ("graphs:gexf", "Gephi"),
+    "alife": ("alife:export", "the ALife standard of phylogenies, CSV; `lineage import` reads it"),
+    "prov": ("prov:export", "W3C PROV-JSON"),
+    "openlineage": ("openlineage:export", "OpenLineage events, one a line"),
+    "cyclonedx": ("cyclonedx:export", "CycloneDX 1.6 ML-BOM with pedigree, JSON"),
+}
+"""What a registry is written as: format -> (module of lineage.formats and the function in it, that
+yields text; what reads it)."""
+
+
+def export(connection: Connection, kind: str) -> Iterator[str]:
+    """A registry in one of EXPORTS, in pieces of text, inside the transaction of `connection`."""
+    module, _, function = EXPORTS[kind][0].partition(":")
+    pieces: Iterator[str] = getattr(import_module(f"lineage.formats.{module}"), function)(
+        connection
+    )
+    return (f"{line}\n" for line in pieces) if kind == "jsonl" else pieces
 
 
 @contextmanager

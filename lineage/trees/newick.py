@@ -22,10 +22,9 @@ def render(family: Family) -> str:
     comments = _comments(family, layout.further)
 
     def label(row: Row) -> str:
-        name = f"{row.more} more" if row.more else str(family.members[row.id].organism)
         span = row.generation - generation[row.parent] if row.parent is not None else 0
         length = f":{span}" if row.parent is not None else ""
-        return _quoted(name) + ("" if row.more else comments.get(row.id, "")) + length
+        return name_of(family, row) + ("" if row.more else comments.get(row.id, "")) + length
 
     out: list[str] = []
     around: list[Row] = []  # the open parentheses, outermost first
@@ -39,6 +38,11 @@ def render(family: Family) -> str:
             out.append(")" + label(around.pop()))
         out.append("," if depth else ";\n")
     return "".join(out)
+
+
+def name_of(family: Family, row: Row) -> str:
+    """The label of a row, quoted."""
+    return _quoted(f"{row.more} more" if row.more else str(family.members[row.id].organism))
 
 
 def _comments(family: Family, further: tuple[Branch, ...]) -> dict[int, str]:
