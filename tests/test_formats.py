@@ -167,6 +167,7 @@ def test_mermaid_labels_hold_no_markup(registry: lineage.Registry) -> None:
     assert sum("-->" in line for line in lines) == len(links(registry))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_pydot_reads_dot(registry: lineage.Registry) -> None:
     import pydot
 
