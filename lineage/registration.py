@@ -102,6 +102,7 @@ class Registration:
     retracted: str | None = None
     gone: Mapping[str, int] = field(default_factory=dict)
     more_names: tuple[tuple[str, int], ...] = ()
+    leases: tuple[tuple[str, int], ...] = ()
     events: tuple[tuple[str, int, tuple[str, str, int, str], str], ...] = ()
 
 
@@ -338,6 +339,7 @@ class _Batch:
         self.tags: list[tuple[Registered, str, str]] = []
         self.aliases: list[tuple[int, str]] = []
         self.told_aliases: list[tuple[Registered, str, str]] = []
+        self.leases: list[tuple[Registered, str, int]] = []
         self.gone: list[tuple[int, str]] = []
         self.retracted: list[tuple[str | None, int]] = []
         self.back: list[tuple[int]] = []
@@ -514,6 +516,7 @@ class _Batch:
         self.scores += [(target, score) for score in new.scores]
         self.power += [(target, cost) for cost in power]
         self.tags += [(done, key, value) for key, value in new.tags.items()]
+        self.leases += [(done, holder, until) for holder, until in new.leases]
         if not done.created:
             late: Iterable[Any] = (*new.scores, *power, *(how for *_, how, _ in linked))
             self.whose.update(((target, id(one)), done) for one in late)
@@ -993,6 +996,7 @@ class _Batch:
                 self._note(done, "metered", power_body(cost))
         self._write_tags()
         self._write_told_aliases()
+        self._write_leases()
         self._write_old_events()
         if self.here:
             self.act.set_places_here(self.here)
@@ -1066,6 +1070,15 @@ class _Batch:
             if not done.told:
                 gained[own][key] = value
         self.events += [(own, "tagged", {"tags": tags}) for own, tags in gained.items()]
+
+    def _write_leases(self) -> None:
+        """Add the leases of an import; of two of one holder the longer stays."""
+        self.connection.many(
+            "INSERT INTO lease (organism, holder, until) VALUES (?, ?, ?) "
+            "ON CONFLICT (organism, holder) DO UPDATE SET until = "
+            "CASE WHEN lease.until < excluded.until THEN excluded.until ELSE lease.until END",
+            [(self._now(done.id), holder, until) for done, holder, until in self.leases],
+        )
 
     def _write_told_aliases(self) -> None:
         """Set the aliases of an import. One that another organism holds stays where it is."""
@@ -1169,6 +1182,9 @@ ABSORB = (
     """INSERT INTO tag (organism, key, value) SELECT {keep}, t.key, t.value FROM tag t
        WHERE t.organism = {other} ON CONFLICT (organism, key) DO NOTHING""",
     "DELETE FROM tag WHERE organism = {other}",
+    """INSERT INTO lease (organism, holder, until) SELECT {keep}, l.holder, l.until FROM lease l
+       WHERE l.organism = {other} ON CONFLICT (organism, holder) DO NOTHING""",
+    "DELETE FROM lease WHERE organism = {other}",
     f"""UPDATE organism SET {", ".join(
         f"{one} = coalesce({one}, (SELECT o.{one} FROM organism o WHERE o.id = {{other}}))"
         for one in (*FACTS, "registered"))} WHERE id = {{keep}}""",

@@ -53,8 +53,9 @@ from lineage.registration import Registered, Registration, register, registratio
 from lineage.regression import Bisection, Evaluate
 from lineage.relocation import Relocation
 from lineage.selection import plan as selection
-from lineage.selection.plan import Explanation, Plan
-from lineage.selection.policy import FRONTIER, Policy
+from lineage.selection import planfile
+from lineage.selection.plan import Decision, Explanation, Plan
+from lineage.selection.policy import FRONTIER, Policy, load
 from lineage.store import Store
 from lineage.trees.family import Family
 from lineage.trees.gather import gather
@@ -801,18 +802,41 @@ class Registry:
     # select
 
     def select(
-        self, policy: Policy = FRONTIER, *, apply: bool = False, details: int | None = None
+        self,
+        policy: Policy | str = FRONTIER,
+        *,
+        apply: bool = False,
+        details: int | None = None,
+        write_plan: str | os.PathLike[str] | None = None,
+        from_plan: str | os.PathLike[str] | None = None,
     ) -> Plan:
         """What no longer justifies its power bill by a policy (docs/selection.md has the rule), and
-        what was marked and does again. A dry run, unless `apply` marks and revives. `details`
-        limits how many organisms the plan spells out."""
+        what was marked and does again. A dry run, unless `apply` marks and revives. `policy` is a
+        Policy, or what `lineage.selection.policy.load` takes. `details` limits how many organisms
+        the plan spells out.
+
+        `write_plan` keeps the plan in a new file. `from_plan` takes the plan of a file, exactly,
+        with its policy; an Outdated error says what changed since that matters."""
+        if isinstance(policy, str):
+            policy = load(policy)
+
+        def decide(connection: Connection) -> Decision:
+            if from_plan is not None:
+                return planfile.decide(connection, from_plan)
+            return selection.decide(connection, policy)
+
         if not apply:
             with self._read() as connection:
-                return selection.plan(connection, policy, details)[0]
+                decision = decide(connection)
+                if write_plan is not None:
+                    planfile.write(connection, decision, write_plan)
+                return selection.told(connection, decision, details)
         with self.store.act() as act:
-            plan, decision = selection.plan(act.connection, policy, details)
-            marked, revived = selection.apply(act, decision)
-            return replace(plan, marked=marked, revived=revived)
+            decision = decide(act.connection)
+            plan = selection.told(act.connection, decision, details)
+            run = selection.new_run()
+            marked, revived = selection.apply(act, decision, run)
+            return replace(plan, marked=marked, revived=revived, run=run)
 
     def explain(self, ref: Any, policy: Policy = FRONTIER) -> Explanation:
         """Why an organism lives, or what speaks against it: niche by niche, with the numbers."""
@@ -822,6 +846,20 @@ class Registry:
     def revive(self, ref: Any, reason: str = "") -> Organism:
         """Take a mark back."""
         return self._organism(store.revive(self.store, ref, reason))
+
+    def revive_run(self, run: str, reason: str = "") -> int:
+        """Take back all marks of one application of a plan; how many."""
+        with self.store.act() as act:
+            return selection.revive_run(act, run, reason)
+
+    def lease(self, ref: Any, until: datetime, holder: str) -> Organism:
+        """Say that `holder` uses an organism until a time: it is not selected before. A holder's
+        new lease replaces the old one."""
+        return self._organism(store.lease(self.store, ref, utc(until, "until"), holder))
+
+    def release(self, ref: Any, holder: str) -> Organism:
+        """End a lease before its time."""
+        return self._organism(store.release(self.store, ref, holder))
 
     def cull(
         self, *refs: Any, only: str | None = None, apply: bool = False, progress: Any = None

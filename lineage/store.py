@@ -806,3 +806,39 @@ def revive(store: Store, ref: Any, reason: str = "") -> int:
             )
         mark(act, "alive", "revived", [(own, {"reason": reason} if reason else {})])
     return own
+
+
+def lease(store: Store, ref: Any, until: datetime, holder: str) -> int:
+    """Lease an organism to `holder` until a time, instead of any lease that it holds already."""
+    holder, end = text(holder, "the holder of a lease"), micros(until)
+    with store.act() as act:
+        own = resolve(act.connection, ref)
+        if end <= act.at:
+            raise InvalidValue(f"a lease until {until:%Y-%m-%d %H:%M} UTC is over already.")
+        had = act.connection.value(
+            "SELECT until FROM lease WHERE organism = ? AND holder = ?", (own, holder)
+        )
+        if had != end:
+            act.connection.execute(
+                "INSERT INTO lease (organism, holder, until) VALUES (?, ?, ?) "
+                "ON CONFLICT (organism, holder) DO UPDATE SET until = excluded.until",
+                (own, holder, end),
+            )
+            act.event(own, "leased", {"holder": holder, "until": until.isoformat()})
+    return own
+
+
+def release(store: Store, ref: Any, holder: str) -> int:
+    """End a lease. NotFound where `holder` has none, with those who do."""
+    with store.act() as act:
+        own = resolve(act.connection, ref)
+        gone = act.connection.execute(
+            "DELETE FROM lease WHERE organism = ? AND holder = ?", (own, holder)
+        ).rowcount
+        if not gone:
+            held = [row[0] for row in act.connection.rows(
+                "SELECT holder FROM lease WHERE organism = ? ORDER BY holder", (own,))]  # fmt: skip
+            who = f"It is leased by {', '.join(held)}." if held else "Nobody does."
+            raise NotFound(f"{holder!r} holds no lease of {act.label(own)}. {who}")
+        act.event(own, "released", {"holder": holder})
+    return own

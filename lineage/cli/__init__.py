@@ -67,6 +67,8 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "revive": ("selecting:revive", "take a mark of selection back"),
         "cull": ("culling:cull", "put files of those selected against into quarantine"),
         "restore": ("culling:restore", "put files back from quarantine"),
+        "lease": ("selecting:lease", "keep an organism from being selected until a time"),
+        "release": ("selecting:release", "end a lease"),
     },
     "Exchange": {
         "hub": ("hub:hub", "models of the Hugging Face Hub in, and cards out"),

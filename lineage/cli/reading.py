@@ -895,9 +895,14 @@ def _tags_body(body: Mapping[str, Any]) -> str:
 
 
 def _selected_body(body: Mapping[str, Any]) -> list[str]:
+    rule = body.get("rule", "dominated")
+    if rule != "dominated":
+        why = {"budget": "for the budget", "unkept": "kept by nothing"}.get(rule, rule)
+        return [f"{why} of policy {body.get('policy')}"]
     return [
         f"{one['niche']} {number(one['value'])}, beaten by {one['by']} {number(one['by_value'])}"
-        for one in body["reasons"]
+        for one in body.get("reasons", ())
+        if "by" in one
     ]
 
 
@@ -936,6 +941,8 @@ WORDINGS: dict[str, Callable[[Mapping[str, Any]], str | list[str]]] = {
     "protected": lambda body: body.get("reason", ""),
     "unprotected": lambda body: body.get("reason", ""),
     "selected_against": _selected_body,
+    "leased": lambda body: f"to {body['holder']} until {body['until'][:16].replace('T', ' ')} UTC",
+    "released": lambda body: f"by {body['holder']}",
     "revived": lambda body: body.get("reason", ""),
     "placed": lambda body: f"at {body['place']}",
     "named": lambda body: f"{body['name']}@v{body['version']}",

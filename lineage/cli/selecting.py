@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,57 +14,153 @@ import click
 from lineage.cli.common import (
     emit,
     json_option,
+    note,
     open_registry,
     per,
     registry_options,
     styled,
     table,
 )
-from lineage.cli.reading import score_text
+from lineage.cli.reading import energy_text, score_text
+from lineage.errors import InvalidValue
 from lineage.shown import fit, pad, shown, size, width
 
 if TYPE_CHECKING:
     from lineage.organism import Organism
+    from lineage.registry import Registry
     from lineage.selection.plan import Explanation, Plan, Proposal, Reason
+    from lineage.selection.policy import Policy
 
 SHOWN = 40
 """How many proposals a terminal shows, unless --limit says otherwise."""
 
 GUARDS = {
     "protected": "protected",
-    "aliased": "holding the alias production",
+    "aliased": "holding an alias that the policy spares",
     "leased": "leased",
     "load-bearing": "needed by others to run",
     "young": "too young to judge",
     "founder": "the only founder of a living clade",
+    "listed": "protected by the policy",
+    "best": "among the best",
+    "last": "among the last of its run",
+    "every": "one of the steps that are kept",
+    "within": "made lately",
 }
 MISSING = {"score": "no score in a niche with a known direction", "cost": "no cost of serving"}
 
 
 @click.command()
 @click.option("--apply", is_flag=True, help="Mark them. Without it nothing is changed.")
+@click.option(
+    "--policy",
+    default="frontier",
+    metavar="NAME|FILE[:NAME]",
+    help="frontier (the default), best-per-niche, storage, trainer-rotation; or a TOML file.",
+)
+@click.option("--describe", is_flag=True, help="Say what the policy does, and do nothing.")
+@click.option(
+    "--simulate",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help='What another setting would change: "price=0.40 EUR/kWh". May be repeated.',
+)
+@click.option("--write-plan", metavar="FILE", type=click.Path(), help="Keep the plan in a file.")
+@click.option(
+    "--from-plan",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Take the plan of a file, exactly; refused when what it rests on has changed.",
+)
 @click.option("--limit", type=click.IntRange(min=0), help=f"Spell out so many; by default {SHOWN}.")
 @json_option
 @registry_options
-def select(apply: bool, limit: int | None, as_json: bool) -> None:
+def select(
+    apply: bool,
+    policy: str,
+    describe: bool,
+    simulate: Sequence[str],
+    write_plan: str | None,
+    from_plan: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """Propose organisms that no longer justify their power bill.
 
     In a niche, an organism is dominated when another one is surely at least as fit, at 99.9 %
     confidence where errors are known, and costs less to serve; or is surely fitter and costs no
     more. Proposed is who is dominated in every niche where it has a score by organisms that
     themselves stay, unless it is protected, leased, holds the alias production, or others need it
-    to run. No file is touched, and `lineage revive` takes a mark back.
+    to run. A policy may say otherwise. No file is touched, and `lineage revive` takes a mark back.
     """
+    from lineage.selection import policy as policies
+
+    chosen = policies.load(policy)
+    if describe:
+        _describe(chosen, as_json)
+        return
+    if (simulate or write_plan) and apply:
+        raise click.UsageError("--apply acts; --simulate and --write-plan only look. Choose one.")
     registry = open_registry()
+    if simulate:
+        _simulate(registry, chosen, simulate, as_json)
+        return
     if limit is None and not as_json and sys.stdout.isatty():
         limit = SHOWN
-    plan = registry.select(apply=apply, details=limit)
+    plan = registry.select(
+        chosen, apply=apply, details=limit, write_plan=write_plan, from_plan=from_plan
+    )
     if as_json:
         emit(plan)
     elif sys.stdout.isatty():
         say(plan)
     else:
         table((), _rows(plan.proposals))
+    if write_plan and not as_json:
+        note(
+            f"the plan is in {write_plan}. `lineage select --from-plan {write_plan} --apply` "
+            "marks exactly these."
+        )
+
+
+def _describe(policy: Policy, as_json: bool) -> None:
+    from lineage.selection import policy as policies
+
+    told = policies.describe(policy)
+    if as_json:
+        emit({"policy": policy, "sentences": told})
+        return
+    click.echo(styled(shown(policy.name), bold=True))
+    for sentence in told:
+        click.echo(wrapped(shown(sentence)))
+
+
+def _simulate(
+    registry: Registry, policy: Policy, settings: Sequence[str], as_json: bool
+) -> None:
+    """What would be proposed with other settings, and is not now; and the other way round."""
+    from lineage.selection.policy import changed
+
+    other = policy
+    for setting in settings:
+        other = changed(other, setting)
+    plans = [registry.select(one) for one in (policy, other)]
+    now, then = ({one.organism.id: one.organism for one in plan.proposals} for plan in plans)
+    more = [one for own, one in then.items() if own not in now]
+    less = [one for own, one in now.items() if own not in then]
+    if as_json:
+        emit({"now": plans[0].frees, "then": plans[1].frees, "more": more, "less": less,
+              "budget": plans[1].budget})  # fmt: skip
+        return
+    lines = [f"With {', '.join(settings)}: {len(then):,} would be proposed; now {len(now):,}."]
+    lines += [f"Proposed then, not now: {_listed(more, most=20)}."] if more else []
+    lines += [f"Proposed now, not then: {_listed(less, most=20)}."] if less else []
+    for word, plan in (("Now", plans[0]), ("Then", plans[1])):
+        if freed := _freed(plan):
+            lines.append(f"{word} they would free {freed}.")
+        lines += _budget(plan)
+    for line in lines:
+        click.echo(wrapped(shown(line)))
 
 
 def say(plan: Plan) -> None:
@@ -72,32 +170,34 @@ def say(plan: Plan) -> None:
         _proposed(plan.proposals)
         if plan.proposed > len(plan.proposals):
             click.echo(f"… and {plan.proposed - len(plan.proposals):,} more: --limit shows them.")
-    lines = [*_frees(plan), *_kept(plan), *_unknown(plan), *_revivals(plan), _next(plan)]
     click.echo()
-    for line in filter(None, lines):
+    for lines in (_frees, _budget, _kept, _unknown, _revivals):
+        for line in lines(plan):
+            click.echo(wrapped(line))
+    if line := _next(plan):
         click.echo(wrapped(line))
 
 
 def _proposed(proposals: Sequence[Proposal]) -> None:
-    """A heading an organism, as people know it: its name is never cut. Below it a line a niche."""
-    blocks = [(one, [[shown(cell) for cell in row[1:]] for row in _rows([one])])
-              for one in proposals]  # fmt: skip
+    """A heading an organism, as people know it: its name is never cut. Below it a line a niche, or
+    two where one is too narrow for the names."""
+    blocks = [(one, [[shown(cell) for cell in row[1:5]] for row in _rows([one])])
+              for one in proposals if one.reasons]  # fmt: skip
     every = [row for _, rows in blocks for row in rows]
     widths = [max((width(row[at]) for row in every), default=0) for at in range(4)]
     room = shutil.get_terminal_size().columns
-    spare = room - 2 - sum(widths) - 2 * 3 - len("beaten by ")
-    for at in (0, 2):  # the names of niches and of dominators give way
-        cut = max(0, min(-spare, widths[at] - 12))
-        widths[at], spare = widths[at] - cut, spare + cut
-    for one, rows in blocks:
+    narrow = sum(widths) + len("  ") * 4 + len("beaten by ") > room
+    for one in proposals:
         name, about = shown(str(one.organism)), _about(one)
         click.echo(f"{styled(name, bold=True)}{styled(fit(about, room - width(name)), dim=True)}")
-        for niche, own, by, its, _ in rows:
-            cells = (
-                pad(fit(niche, widths[0]), widths[0]), pad(own, widths[1], right=True),
-                f"beaten by {pad(fit(by, widths[2]), widths[2])}", pad(its, widths[3], right=True),
-            )  # fmt: skip
-            click.echo(f"  {'  '.join(cells)}".rstrip())
+        for row in _rows([one]) if one.reasons else ():
+            niche, own, by, its = (shown(cell) for cell in row[1:5])
+            line = f"  {pad(niche, widths[0])}  {pad(own, widths[1], right=True)}"
+            if by and narrow:
+                line += f"\n    beaten by {by}  {its}"
+            elif by:
+                line += f"  beaten by {pad(by, widths[2])}  {pad(its, widths[3], right=True)}"
+            click.echo(line)
 
 
 def _about(one: Proposal) -> str:
@@ -113,6 +213,8 @@ def _about(one: Proposal) -> str:
         else "",
         one.place or "",
     ]
+    rules = {"unkept": "kept by nothing", "budget": "for the budget"}
+    told.insert(0, rules.get(one.rule, ""))
     known = [shown(part) for part in told if part]
     return f"  {', '.join(known)}" if known else ""
 
@@ -120,11 +222,15 @@ def _about(one: Proposal) -> str:
 def _saves(one: Proposal) -> str:
     """What serving is cheaper by with any of those that dominate it, in its first unit."""
     reasons = [reason for reason in one.reasons if reason.by_joules is not None]
-    if not reasons or reasons[0].per == "byte":
+    if not reasons or one.rule != "dominated" or reasons[0].per == "byte":
         return ""
     unit = reasons[0].per
-    saved = min(r.joules - (r.by_joules or 0.0) for r in reasons if r.per == unit)
-    return f"saves {per(saved, unit)}" if saved else ""
+    least = min(
+        (r for r in reasons if r.per == unit), key=lambda r: r.joules - (r.by_joules or 0.0)
+    )
+    saved = least.joules - (least.by_joules or 0.0)
+    how = "estimated" if "estimated" in (least.source, least.by_source) else None
+    return f"saves {known(saved, unit, how)}" if saved else ""
 
 
 def wrapped(line: str) -> str:
@@ -151,16 +257,19 @@ def _justify(count: int) -> str:
 def _rows(proposals: Iterable[Proposal]) -> Iterator[tuple[Any, ...]]:
     for one in proposals:
         for reason in one.reasons:
-            assert reason.by is not None  # it is proposed because it is beaten everywhere
-            assert reason.by_joules is not None
+            own = value(reason.value, reason.stderr, reason.n)
+            mine = (str(one.organism), str(reason.niche), own)
+            if one.rule != "dominated" or reason.by is None or reason.by_joules is None:
+                yield (*mine, "", "", "")
+                continue
             yield (
-                str(one.organism),
-                str(reason.niche),
-                value(reason.value, reason.stderr, reason.n),
+                *mine,
                 str(reason.by),
                 value(reason.by_value, reason.by_stderr, reason.by_n),
                 per(saved, reason.per) if (saved := reason.joules - reason.by_joules) else "",
             )
+        if not one.reasons:
+            yield (str(one.organism), "", "", "", "", "")
 
 
 def value(known: float | None, stderr: float | None, n: int | None) -> str:
@@ -193,13 +302,51 @@ def _frees(plan: Plan) -> Iterator[str]:
     if not plan.proposed:
         return
     if plan.exact:
-        whom = "they are" if plan.exact == plan.proposed else f"{plan.exact:,} of them are"
+        whom = "all" if plan.exact == plan.proposed else f"{plan.exact:,}"
         yield (
-            f"No error of a score is known where {whom} concerned: the value is taken as exact. "
+            f"Of {whom} of them a score has no known error, and its value is taken as exact: "
             "`lineage score` takes --stderr or --n."
         )
-    if plan.bytes:
-        yield f"Their genomes take {size(plan.bytes)}."
+    estimates = sum(
+        any("estimated" in (r.source, r.by_source) for r in one.reasons) for one in plan.proposals
+    )
+    if estimates:
+        whom = "all" if estimates == len(plan.proposals) else f"{estimates:,}"
+        listed = "" if len(plan.proposals) == plan.proposed else " that are listed"
+        yield (
+            f"Costs of serving are estimates for {whom} of those{listed}; `lineage meter` records "
+            "what was measured."
+        )
+    if freed := _freed(plan):
+        yield f"They would free {freed}."
+
+
+def _freed(plan: Plan) -> str:
+    """What a plan frees, in words; empty where nothing is known."""
+    freed = plan.frees
+    parts = [
+        f"{size(freed.bytes)} of genomes" if freed.bytes else "",
+        f"{energy_text(freed.joules)} a month" if freed.joules else "",
+        f"{freed.money:,.2f} {freed.currency} a month" if freed.money else "",
+        f"{freed.gco2e / 1000:,.3g} kg of CO2e a month" if freed.gco2e else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _budget(plan: Plan) -> Iterator[str]:
+    if plan.budget is None:
+        return
+    from lineage.selection.policy import Budget, amount
+
+    spent = plan.budget
+    limit, before, after = (
+        amount(Budget(one, spent.unit)) for one in (spent.limit, spent.before, spent.after)
+    )
+    yield f"Of a budget of {limit}, the living use {before}; {after} would be left."
+    if not spent.met:
+        yield "The budget cannot be met without what is guarded, kept or out of scope."
+    if spent.unknown:
+        yield f"What {spent.unknown:,} of them use is not known: they count as nothing."
 
 
 def _revivals(plan: Plan) -> Iterator[str]:
@@ -230,9 +377,10 @@ def _listed(known: list[Organism], count: int | None = None, most: int = 5) -> s
 def _next(plan: Plan) -> str:
     if plan.marked is not None:
         back = f", revived {plan.revived:,}" if plan.revived else ""
+        again = f", `lineage revive --run {plan.run}` all of them" if plan.marked else ""
         return (
             f"Marked {plan.marked:,} as selected against{back}. "
-            "`lineage revive NAME` takes one back."
+            f"`lineage revive NAME` takes one back{again}."
         )
     if not plan.proposed:
         return ""
@@ -358,13 +506,69 @@ def _remarks(found: Explanation) -> Iterator[str]:
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", required=False)
+@click.option("--run", metavar="ID", help="All marks of one `select --apply`, as it told.")
 @click.option("--reason", default="", help="Why; kept in the history.")
 @registry_options
-def revive(ref: str, reason: str) -> None:
-    """Take a mark of selection back."""
+def revive(ref: str | None, run: str | None, reason: str) -> None:
+    """Take a mark of selection back, or all marks of one run."""
+    if (ref is None) == (run is None):
+        raise click.UsageError("which marks? Give an organism, or --run with an id, one of them.")
     registry = open_registry()
+    if run is not None:
+        count = registry.revive_run(run, reason)
+        click.echo(f"{count:,} {'is' if count == 1 else 'are'} alive again.")
+        return
     before = registry.get(ref)
     after = registry.revive(before, reason)
     state = "was alive already" if before.status == "alive" else "is alive again"
     click.echo(f"{shown(str(after))} {state}.")
+
+
+@click.command()
+@click.argument("ref")
+@click.option(
+    "--until", required=True, metavar="TIME", help="7d (or 12h, 45min, 2w) from now, or a date."
+)
+@click.option("--holder", metavar="NAME", help="Who uses it. By default you.")
+@registry_options
+def lease(ref: str, until: str, holder: str | None) -> None:
+    """Say that an organism is in use until a time: it is not selected before.
+
+    A holder's new lease replaces the old one.
+    """
+    end = _end(until)
+    registry = open_registry()
+    who = holder or getpass.getuser()
+    organism = registry.lease(ref, end, who)
+    click.echo(f"{shown(str(organism))} is leased to {shown(who)} until {end:%Y-%m-%d %H:%M} UTC.")
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--holder", metavar="NAME", help="Who used it. By default you.")
+@registry_options
+def release(ref: str, holder: str | None) -> None:
+    """End a lease before its time."""
+    who = holder or getpass.getuser()
+    organism = open_registry().release(ref, who)
+    click.echo(f"{shown(str(organism))} is not leased to {shown(who)} any more.")
+
+
+def _end(until: str) -> datetime:
+    """A time from now, or a date."""
+    from lineage.organism import utc
+    from lineage.selection.policy import seconds
+
+    try:
+        return datetime.now(UTC) + timedelta(seconds=seconds(until))
+    except InvalidValue:
+        pass
+    except OverflowError:
+        raise InvalidValue(f"--until {until!r} is too far away.") from None
+    try:
+        return utc(until)
+    except InvalidValue:
+        raise InvalidValue(
+            f"--until {until!r} is no time. Write 45min, 12h, 30d or 2w, or a date like 2026-12-24."
+        ) from None

@@ -23,6 +23,7 @@ is unknown is left out, or null. Times are ISO 8601 in UTC, units SI (J, W, s). 
     status, protected, registered
     tags            {key: text}
     aliases         `alias` of all its names, `name@alias` of one
+    leases          [{holder, until}]: in use until then
     events          [{kind, at, user, host, pid, command, body}], oldest first
     rejected        why an import set the line aside; ignored, so that it can come again
 
@@ -164,6 +165,7 @@ def _lines(connection: Connection, ids: list[int], shared: _Shared) -> Iterator[
     power = _power(connection, packed, shared)
     tags = _by_organism(connection, packed, "t.key, t.value", "tag")
     aliases = _aliases(connection, packed, names)
+    leases = _by_organism(connection, packed, "t.holder, t.until", "lease", "t.holder")
     events = _events(connection, ids, shared)
     rows = connection.rows(
         f"""SELECT o.id, o.digest, o.status, o.ghost, o.epigenetic, o.protected, o.registered,
@@ -195,6 +197,7 @@ def _lines(connection: Connection, ids: list[int], shared: _Shared) -> Iterator[
             "registered": _iso(registered),
             "tags": dict(sorted(tags.get(own, ()))),
             "aliases": aliases.get(own),
+            "leases": [{"holder": who, "until": _iso(until)} for who, until in leases.get(own, ())],
         }
         written = _encode({key: value for key, value in line.items() if value or value == 0})
         told = events.get(own)
@@ -746,10 +749,12 @@ SCORE = dict.fromkeys(
     ["task", "metric", "split", "value", "direction", "stderr", "n", "at", "retracted"]
 )
 POWER = dict.fromkeys([*_NUMBERS, "meter", "uuid", "at", "retracted"])
+LEASE = dict.fromkeys(["holder", "until"])
 EVENT = dict.fromkeys(["kind", "at", "user", "host", "pid", "command", "body"])
 ORGANISM = dict.fromkeys(
     [*NAME, "names", "digest", "kind", "ghost", "retracted", "places", "parents", "fitness",
-     "power", *FACTS, "status", "protected", "registered", "tags", "aliases", "events", "rejected"]
+     "power", *FACTS, "status", "protected", "registered", "tags", "aliases", "leases",
+     "events", "rejected"]
 )  # fmt: skip
 _TEXTS = ("architecture", "precision", "licence", "run")
 
@@ -839,6 +844,7 @@ def _registration(written: dict[str, Any]) -> tuple[Registration, list[Any]]:
         registered=_time(one["registered"], "registered") if "registered" in one else None,
         retracted=text(one["retracted"], "retracted") if "retracted" in one else None,
         more_names=tuple(_more_name(each) for each in _list(one, "names")),
+        leases=tuple(_lease(each) for each in _list(one, "leases")),
         events=tuple(_event(each) for each in _list(one, "events")),
     )
     if new.retracted is not None and not new.ghost:
@@ -1059,6 +1065,13 @@ def _cost(written: Any) -> PowerCost:
         except ValueError:
             raise InvalidValue(f"uuid {_short(one['uuid'])} is not a UUID.") from None
     return PowerCost(**one)
+
+
+def _lease(written: Any) -> tuple[str, int]:
+    one = _checked(written, LEASE, "a lease")
+    if missing := LEASE.keys() - one.keys():
+        raise InvalidValue(f"a lease needs {', '.join(sorted(missing))}: {_short(written)}.")
+    return text(one["holder"], "the holder of a lease"), _time(one["until"], "until")
 
 
 def _event(written: Any) -> tuple[str, int, tuple[str, str, int, str], str]:

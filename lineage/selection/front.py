@@ -330,6 +330,37 @@ class Sweep:
         rest = np.setdiff1d(self.living(), self.of(0))
         return len(np.setdiff1d(rest, self.obsolete()[0]))
 
+    def ranks(self) -> dict[int, float]:
+        """The fitness of each organism as a rank, 0 for the worst and 1 for the best, in the niche
+        where it ranks best."""
+        import numpy as np
+
+        c = self.columns
+        best = np.zeros(len(self))
+        order = np.lexsort((c["fit"], c["niche"]))
+        niche, fit = c["niche"][order], c["fit"][order]
+        at = np.arange(len(self))
+        new = np.r_[True, niche[1:] != niche[:-1]] if len(self) else np.zeros(0, bool)
+        start = np.maximum.accumulate(np.where(new, at, 0)) if len(self) else at
+        size = np.bincount(np.cumsum(new))[np.cumsum(new)] if len(self) else at
+        # who ties has the rank of the first of them
+        first = np.r_[True, (fit[1:] != fit[:-1]) | new[1:]] if len(self) else new
+        tied = np.maximum.accumulate(np.where(first, at, 0)) if len(self) else at
+        best[order] = (tied - start) / np.maximum(1, size - 1)
+        found: dict[int, float] = {}
+        for own, rank in zip(c["organism"].tolist(), best.tolist(), strict=True):
+            found[own] = max(found.get(own, 0.0), rank)
+        return found
+
+    def leaning_on(self, organisms: Sequence[int]) -> set[int]:
+        """Who has one of these organisms for a dominator."""
+        import numpy as np
+
+        rows = np.flatnonzero(self.verdict == 2)
+        by = self.columns["organism"][self.dominators(rows)]
+        leaning = np.isin(by, np.asarray(organisms, np.int64))
+        return set(self.columns["organism"][rows[leaning]].tolist())
+
     def exact(self, organisms: Sequence[int]) -> int:
         """How many of these organisms have a score without a known error."""
         import numpy as np

@@ -3,19 +3,23 @@ explanation of any single organism."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from lineage import ledger, store
 from lineage.answers import Answer
 from lineage.database import Connection
+from lineage.errors import NotFound
 from lineage.organism import Event, Niche, Organism
+from lineage.selection import budget as budgets
 from lineage.selection import front as fronts
-from lineage.selection import guards
+from lineage.selection import guards, keepers
 from lineage.selection.front import DOMINATED, Judged, Standing, Sweep
-from lineage.selection.policy import FRONTIER, Policy
+from lineage.selection.policy import FRONTIER, KWH, Policy
 from lineage.store import Act
 
 CHUNK = 5000
@@ -69,9 +73,37 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Freed:
+    """What would be free: bytes of genomes; and a month, where traffic is known, joules (less those
+    of the dominator that serves instead), money and grams of CO2e, where prices are. None is
+    unknown."""
+
+    bytes: int | None = None
+    joules: float | None = None
+    money: float | None = None
+    currency: str | None = None
+    gco2e: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """How the living stand to a budget, in bytes (`B`), joules (`J`) or money a month: its limit,
+    what they use now, what is left of that by the plan; `unknown` counts those whose use is not
+    known, and `met` says whether the limit is kept."""
+
+    limit: float
+    unit: str
+    before: float
+    after: float
+    unknown: int
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal(Answer):
-    """An organism that no longer justifies its power bill: by which rule, with one reason a niche
-    and unit, where its first files are, and how many living children descend from it."""
+    """An organism that no longer justifies its power bill: by which rule (`dominated`, `unkept`:
+    nothing keeps it, or `budget`), with one reason a niche and unit, where its first files are, how
+    many living children descend from it, and what goes with it."""
 
     _rows: ClassVar[str] = "reasons"
 
@@ -80,12 +112,14 @@ class Proposal(Answer):
     rule: str = DOMINATED
     place: str | None = None
     children: int = 0
+    frees: Freed = Freed()
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An organism that stays though it is obsolete: `protected`, `aliased`, `leased`,
-    `load-bearing`, `young` or `founder`."""
+    """An organism that stays though it is obsolete. It is `protected`, `listed` in the policy,
+    `aliased`, `leased`, `load-bearing`, `young`, an only `founder`; or a keeper keeps it: it is the
+    `best`, the `last`, one in `every` so many, or made `within` a time."""
 
     organism: Organism
     guard: str
@@ -105,7 +139,8 @@ class Plan(Answer):
     `revivals` hold the first of each, as many as were asked for. `living` counts the organisms that
     are alive; `contested` those that stay since only the dominated dominate them; `exact` the
     proposals that rest on values without errors. `revivable` counts the marked that are obsolete no
-    more. `marked` and `revived`: how many were when the plan was applied, None for a dry run."""
+    more. `marked` and `revived`: how many were when the plan was applied, None for a dry run; `run`
+    names that application. `frees` is what all proposals free together."""
 
     _rows: ClassVar[str] = "proposals"
 
@@ -120,11 +155,13 @@ class Plan(Answer):
     unknown: tuple[Unknown, ...]
     contested: int
     exact: int
-    bytes: int
+    frees: Freed
     revivable: int
     revivals: tuple[Organism, ...]
+    budget: Spent | None = None
     marked: int | None = None
     revived: int | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,43 +203,99 @@ class Explanation(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """All that was decided, as ids: whom to propose and by which rule, whom to revive, and the
-    sweep it rests on."""
+    """All that was decided, as ids: whom to propose and by which rule, who is kept and by what,
+    whom to revive, how the budget stands, and the sweep it rests on."""
 
     proposed: Mapping[int, str]
+    kept: Sequence[tuple[int, str]]
     revive: Sequence[int]
+    spent: Spent | None
     sweep: Sweep
     policy: Policy
 
 
-def plan(
-    connection: Connection, policy: Policy = FRONTIER, details: int | None = None
-) -> tuple[Plan, Decision]:
-    """The plan and the decision it tells. `details` limits how many proposals, kept, unknown and
-    revivals are spelled out."""
+def decide(connection: Connection, policy: Policy = FRONTIER) -> Decision:
+    """Section 4 of docs/selection.md, in its order."""
+    at = store.now()
     sweep = fronts.sweep(connection, policy)
-    obsolete = sweep.obsolete()[0].tolist()
-    guarded = guards.guarded(connection, policy)
-    kept = [(own, guarded[own]) for own in obsolete if own in guarded]
-    proposed = {own: DOMINATED for own in obsolete if own not in guarded}
-    revive = sweep.marked_no_more()
-    decision = Decision(proposed, revive, sweep, policy)
-    return _told(connection, decision, kept, details), decision
+    found = {"dominated": lambda: sweep.obsolete()[0], "scored": sweep.living}.get(policy.retire)
+    wanted = found().tolist() if found else _living(connection)
+    scope = keepers.in_scope(connection, policy, at)
+    candidates = [own for own in wanted if scope is None or own in scope]
+    spared = keepers.kept(connection, policy, at)
+    spared.update(dict.fromkeys(keepers.listed(connection, policy), "listed"))
+    spared.update(guards.guarded(connection, policy, at))
+    rule = DOMINATED if policy.retire == "dominated" else UNKEPT
+    proposed = {own: rule for own in candidates if own not in spared}
+    spent = None
+    if policy.budget:
+        spent = _budgeted(connection, policy, sweep, proposed, spared.keys(), scope)
+    return Decision(
+        proposed=dict(sorted(proposed.items())),
+        kept=[(own, spared[own]) for own in candidates if own in spared],
+        revive=sweep.marked_no_more() if policy.retire == "dominated" else [],
+        spent=spent,
+        sweep=sweep,
+        policy=policy,
+    )
 
 
-def _told(
+UNKEPT, BUDGET = "unkept", "budget"
+
+
+def _living(connection: Connection) -> list[int]:
+    sql = f"SELECT o.id FROM organism o WHERE {keepers.LIVING} ORDER BY o.id"
+    return [row[0] for row in connection.rows(sql)]
+
+
+def _budgeted(
     connection: Connection,
-    decision: Decision,
-    kept: Sequence[tuple[int, str]],
-    details: int | None,
-) -> Plan:
-    sweep, ids = decision.sweep, list(decision.proposed)
+    policy: Policy,
+    sweep: Sweep,
+    proposed: dict[int, str],
+    spared: Collection[int],
+    scope: set[int] | None,
+) -> Spent:
+    """Add to `proposed` who goes for the budget. What leans on such a one goes for it too."""
+    budget = policy.budget
+    assert budget is not None
+    living = _living(connection)
+    of = budgets.measure(budget.unit)
+    used = {own: of(use) for own, use in budgets.uses(connection, policy, living).items()}
+    known = {own: float(one) for own, one in used.items() if one is not None}
+    stay = [own for own in living if own not in proposed]
+    free = [own for own in stay if own not in spared and (scope is None or own in scope)]
+    gone, left = budgets.retire(
+        budget.amount,
+        {own: known[own] for own in stay if own in known},
+        free,
+        sweep.ranks(),
+        keepers.backbone(connection),
+        stay,
+    )
+    leaning = sweep.leaning_on(gone) if gone else set()
+    proposed.update(dict.fromkeys(proposed.keys() & leaning, BUDGET))
+    proposed.update(dict.fromkeys(gone, BUDGET))
+    return Spent(
+        limit=budget.amount,
+        unit=budget.unit,
+        before=sum(known.values()),
+        after=left,
+        unknown=len(living) - len(known),
+        met=left <= budget.amount,
+    )
+
+
+def told(connection: Connection, decision: Decision, details: int | None = None) -> Plan:
+    """A decision as a plan. `details` limits how many proposals, kept, unknown and revivals are
+    spelled out."""
+    sweep, ids, kept = decision.sweep, list(decision.proposed), decision.kept
     unscored = connection.value(f"SELECT count(*) {UNSCORED}")
     living = connection.value(
         "SELECT count(*) FROM organism WHERE status = 'alive' AND ghost = 0 AND same_as IS NULL"
     )
     judged = set(sweep.living().tolist())
-    uncosted = living - unscored - len(judged)
+    uncosted = max(0, living - unscored - len(judged))
     unknown = [(own, "score") for (own,) in connection.rows(
         f"SELECT o.id {UNSCORED} ORDER BY o.id {_limit(details)}")]  # fmt: skip
     if uncosted and (details is None or len(unknown) < details):
@@ -220,18 +313,57 @@ def _told(
         uncosted=uncosted,
         unknown=tuple(Unknown(named[own], what) for own, what in unknown[:details]),
         contested=sweep.contested(),
-        exact=sweep.exact(ids),
-        bytes=_bytes(connection, ids),
+        exact=sweep.exact([own for own, rule in decision.proposed.items() if rule == DOMINATED]),
+        frees=_frees(connection, decision),
         revivable=len(decision.revive),
         revivals=tuple(named[own] for own in decision.revive[:details]),
+        budget=decision.spent,
     )
 
 
-def _bytes(connection: Connection, ids: Sequence[int]) -> int:
-    """What the genomes of these take, as far as that is known."""
-    sql = f"""SELECT coalesce(sum(o.bytes), 0) FROM {connection.ids} AS i
-        CROSS JOIN organism o WHERE o.id = i.id"""
-    return int(connection.value(sql, (connection.pack(ids),)))
+def _frees(connection: Connection, decision: Decision) -> Freed:
+    """What all proposals free together, as far as that is known."""
+    ids, policy = list(decision.proposed), decision.policy
+    has = "SELECT 1 FROM tag WHERE key = 'traffic' LIMIT 1"
+    if not policy.traffic and not policy.storage_price and connection.value(has) is None:
+        sql = f"""SELECT sum(o.bytes) FROM {connection.ids} AS i
+            CROSS JOIN organism o WHERE o.id = i.id"""
+        size = connection.value(sql, (connection.pack(ids),))
+        return Freed(bytes=None if size is None else int(size))
+    parts = [one.frees for one in proposals(connection, ids, decision)]
+    return Freed(
+        bytes=_sum(one.bytes for one in parts),
+        joules=_sum(one.joules for one in parts),
+        money=_sum(one.money for one in parts),
+        currency=next((one.currency for one in parts if one.currency), None),
+        gco2e=_sum(one.gco2e for one in parts),
+    )
+
+
+N = TypeVar("N", int, float)
+
+
+def _sum(values: Iterable[N | None]) -> N | None:
+    known = [one for one in values if one is not None]
+    return sum(known[1:], known[0]) if known else None
+
+
+def _freed(policy: Policy, use: budgets.Use, reasons: Sequence[Reason]) -> Freed:
+    """What one frees: of its joules, what its dominators would not use for the same traffic."""
+    joules = use.joules
+    if joules is not None:
+        shares = [r.by_joules / r.joules for r in reasons if r.by_joules is not None and r.joules]
+        joules *= 1 - max(shares, default=0.0)
+    money = None
+    if policy.price and joules is not None:
+        money = joules / KWH * policy.price.amount
+    if policy.storage_price and use.bytes is not None:
+        money = (money or 0.0) + use.bytes / 1e9 * policy.storage_price.amount
+    price = policy.price or policy.storage_price
+    grams = None
+    if policy.carbon is not None and joules is not None:
+        grams = joules / KWH * policy.carbon
+    return Freed(use.bytes, joules, money, price.currency if price and money else None, grams)
 
 
 def _limit(details: int | None) -> str:
@@ -265,13 +397,16 @@ def proposals(
         named = _named(connection, [*chunk, *sorted(rivals - set(chunk))])
         places = _places(connection, chunk)
         children = _children(connection, chunk)
+        used = budgets.uses(connection, decision.policy, chunk)
         for own in chunk:
+            reasons = tuple(_reason(one, niches, named) for one in judged.get(own, ()))
             yield Proposal(
                 named[own],
-                tuple(_reason(one, niches, named) for one in judged.get(own, ())),
+                reasons,
                 decision.proposed[own],
                 places.get(own),
                 children.get(own, 0),
+                _freed(decision.policy, used[own], reasons),
             )
 
 
@@ -327,9 +462,9 @@ def _value(one: Standing, direction: str | None) -> float:
     return 0.0 - one.fit if direction == "lower" else one.fit
 
 
-def apply(act: Act, decision: Decision) -> tuple[int, int]:
-    """Mark what is proposed and revive what leans on nobody, each with an event that holds its
-    reasons. How many of both."""
+def apply(act: Act, decision: Decision, run: str) -> tuple[int, int]:
+    """Mark what is proposed and revive what is obsolete no more, each with an event that holds its
+    reasons and the name of this `run`. How many of both."""
     marked = 0
     ids, policy = list(decision.proposed), decision.policy
     for start in range(0, len(ids), CHUNK):
@@ -338,15 +473,35 @@ def apply(act: Act, decision: Decision) -> tuple[int, int]:
             (one.organism.id, {
                 "rule": one.rule,
                 "policy": policy.name,
+                "run": run,
                 "confidence": policy.confidence,
+                "delta": policy.delta,
+                "cost_margin": policy.cost_margin,
                 "reasons": [reason.body() for reason in one.reasons],
             })
             for one in chunk
         ]  # fmt: skip
         marked += store.mark(act, "selected_against", "selected_against", marks)
-    reason = {"reason": "obsolete no more", "policy": policy.name}
+    reason = {"reason": "obsolete no more", "policy": policy.name, "run": run}
     revived = store.mark(act, "alive", "revived", [(own, reason) for own in decision.revive])
     return marked, revived
+
+
+def new_run() -> str:
+    """A name for one application of a plan."""
+    return secrets.token_hex(4)
+
+
+def revive_run(act: Act, run: str, reason: str) -> int:
+    """Take back every mark of a run that still stands. NotFound where no mark is of that run."""
+    last = {own: json.loads(body) for own, body in act.connection.execute(fronts.MARKED)}
+    ids = [own for own, body in last.items() if body.get("run") == run]
+    if not ids:
+        raise NotFound(
+            f"no mark that stands is of run {run!r}. `lineage log NAME` has the run of a mark."
+        )
+    body = {"reason": reason, "run": run} if reason else {"run": run}
+    return store.mark(act, "alive", "revived", [(own, body) for own in ids])
 
 
 def explain(connection: Connection, own: int, policy: Policy = FRONTIER) -> Explanation:
