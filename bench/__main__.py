@@ -14,7 +14,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import asking, crowd, generate, importing, peers, selecting, space, starting, writing
+from bench import (
+    asking,
+    crowd,
+    generate,
+    importing,
+    keeping,
+    peers,
+    selecting,
+    space,
+    starting,
+    writing,
+)
 from bench.timing import Figure, table
 
 
@@ -59,6 +70,10 @@ def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
     yield from selecting.noise(size.niches)
     yield selecting.three_objectives(200_000, size.rounds)
     yield asking.clade(large, size.large, size.rounds)
+    yield from keeping.questions(large, size.large, size.rounds)
+    yield keeping.impact(large, size.large, size.rounds)
+    yield keeping.health(large, size.large)
+    yield keeping.bisection(folder, 1_000, 10)
     yield writing.growth(folder, small, large, sizes, size.singles)
     yield writing.bulk(folder, size.bulk, 5)
     yield importing.table(folder, size.table, 3)

@@ -692,6 +692,7 @@ _HOLDS = " OR ".join(
         ("power", "organism"),
         ("tag", "organism"),
         ("alias", "organism"),
+        ("configuration", "organism"),
         ("edge", "child"),
         ("edge", "parent"),
     )

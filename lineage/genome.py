@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader
-from typing import NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from lineage.errors import GenomeError, InvalidValue
 from lineage.organism import File, text
@@ -124,7 +124,8 @@ class Genome:
     """A checkpoint as it lies on disk. `digest` is 64 hex digits; `files` are all its files,
     sorted by path; `bytes` is the size of the genome, in bytes; `parameters` counts elements of
     tensors and `precision` is the data type that most of them have (`BF16`), both only where the
-    whole genome is safetensors; `architecture` is from config.json. What is unknown is None."""
+    whole genome is safetensors; `architecture` is from config.json, which is the `configuration`.
+    What is unknown is None."""
 
     path: str
     digest: str
@@ -133,6 +134,7 @@ class Genome:
     parameters: int | None
     precision: str | None
     architecture: str | None
+    configuration: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,7 @@ def assemble(
         parameters=parameters,
         precision=precision,
         architecture=_architecture(content),
+        configuration=_configuration(content),
     )
 
 
@@ -601,6 +604,15 @@ def _content(path: str) -> bytes | None:
     except OSError:
         return None
     return content if len(content) <= MAX_CONFIG else None
+
+
+def _configuration(content: bytes | bytearray | None) -> Mapping[str, Any] | None:
+    """The object of a config.json; None where there is none."""
+    try:
+        config = json.loads(content or b"null")
+    except (ValueError, RecursionError):
+        return None
+    return config if isinstance(config, dict) else None
 
 
 def _architecture(content: bytes | bytearray | None) -> str | None:

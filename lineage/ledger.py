@@ -510,6 +510,20 @@ QUARANTINE = """(SELECT max(q.folder) FROM quarantine q
 """The folder into which the weights of place `p` were culled, NULL where they were not."""
 
 
+def files(connection: Connection, own: int) -> tuple[File, ...]:
+    """The files of an organism at the place where they were recorded last."""
+    rows = connection.rows(
+        """SELECT f.path, f.bytes, f.sha256, f.genome, f.modified
+           FROM place p JOIN file f ON f.place = p.id
+           WHERE p.organism = ? AND p.id = (SELECT q.id FROM place q JOIN file g ON g.place = q.id
+             WHERE q.organism = ? ORDER BY q.gone_at IS NOT NULL, q.id DESC LIMIT 1)
+           ORDER BY f.genome DESC, f.path""",
+        (own, own),
+    )
+    return tuple(File(path, size, bytes(sha).hex(), bool(genome), modified)
+                    for path, size, sha, genome, modified in rows)
+
+
 def record(connection: Connection, own: int) -> Record:
     """Everything known of one organism."""
     (known,) = organisms(connection, [own])
@@ -521,22 +535,13 @@ def record(connection: Connection, own: int) -> Record:
             WHERE p.organism = ? ORDER BY p.id""",
         (own,),
     )
-    files = connection.rows(
-        """SELECT f.path, f.bytes, f.sha256, f.genome, f.modified
-           FROM place p JOIN file f ON f.place = p.id
-           WHERE p.organism = ? AND p.id = (SELECT q.id FROM place q JOIN file g ON g.place = q.id
-             WHERE q.organism = ? ORDER BY q.gone_at IS NOT NULL, q.id DESC LIMIT 1)
-           ORDER BY f.genome DESC, f.path""",
-        (own, own),
-    )
     tags = connection.rows("SELECT key, value FROM tag WHERE organism = ? ORDER BY key", (own,))
     return Record(
         organism=known,
         names=tuple(names),
         places=tuple(Place(uri, host, moment(gone), folder)
                      for uri, host, gone, folder in places),
-        files=tuple(File(path, size, bytes(sha).hex(), bool(genome), modified)
-                    for path, size, sha, genome, modified in files),
+        files=files(connection, own),
         parents=tuple(links(connection, [own])),
         children=connection.value("SELECT count(*) FROM edge WHERE parent = ?", (own,)),
         scores=tuple(scores(connection, [own], every=True).get(own, ())),

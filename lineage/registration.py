@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lineage import chain, links
+from lineage import chain, configurations, links
 from lineage.errors import Ambiguous, InvalidValue, LineageError
 from lineage.organism import KINDS as ORGANISM_KINDS
 from lineage.organism import (
@@ -90,6 +90,7 @@ class Registration:
     aliases: tuple[str, ...] = ()
     epigenetic: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    configuration: configurations.Documents = field(default_factory=dict)
     ghost: bool = False
     lost: bool = False  # its files went before anybody read them: no other organism is this one
     exact: bool = False  # the names of its parents are exact, as on the Hub: no evidence `named`
@@ -135,6 +136,7 @@ def registration(
     tags: Mapping[str, Any] | None = None,
     aliases: str | Iterable[str] | None = None,
     kind: str = "genomic",
+    configuration: Mapping[str, Any] | None = None,
     **facts: Any,
 ) -> Registration:
     """A Registration from the plain values that `Registry.register` takes. Every bad value is an
@@ -157,6 +159,7 @@ def registration(
         aliases=tuple(map(check_alias, _several(aliases))),
         epigenetic=one_of(kind, ORGANISM_KINDS, "kind") == "epigenetic",
         facts=as_facts(facts),
+        configuration=configurations.documents(configuration),
     )
     new.tags = {text(k, "tag"): text(str(v), "the value of a tag") for k, v in (tags or {}).items()}
     new.places = tuple((uri, this_host() if is_local(uri) else None)
@@ -340,6 +343,7 @@ class _Batch:
         self.aliases: list[tuple[int, str]] = []
         self.told_aliases: list[tuple[Registered, str, str]] = []
         self.leases: list[tuple[Registered, str, int]] = []
+        self.configurations: list[tuple[Registered, configurations.Documents]] = []
         self.gone: list[tuple[int, str]] = []
         self.retracted: list[tuple[str | None, int]] = []
         self.back: list[tuple[int]] = []
@@ -517,6 +521,8 @@ class _Batch:
         self.power += [(target, cost) for cost in power]
         self.tags += [(done, key, value) for key, value in new.tags.items()]
         self.leases += [(done, holder, until) for holder, until in new.leases]
+        if new.configuration:
+            self.configurations.append((done, new.configuration))
         if not done.created:
             late: Iterable[Any] = (*new.scores, *power, *(how for *_, how, _ in linked))
             self.whose.update(((target, id(one)), done) for one in late)
@@ -995,6 +1001,7 @@ class _Batch:
             if done := self.whose.get((own, id(cost))):
                 self._note(done, "metered", power_body(cost))
         self._write_tags()
+        self._write_configurations()
         self._write_told_aliases()
         self._write_leases()
         self._write_old_events()
@@ -1079,6 +1086,13 @@ class _Batch:
             "CASE WHEN lease.until < excluded.until THEN excluded.until ELSE lease.until END",
             [(self._now(done.id), holder, until) for done, holder, until in self.leases],
         )
+    def _write_configurations(self) -> None:
+        if not self.configurations:
+            return
+        by_organism = {self._now(done.id): done for done, _ in reversed(self.configurations)}
+        wanted = [(self._now(done.id), known) for done, known in self.configurations]
+        for own, kind, digest in configurations.add(self.connection, wanted, self.fresh):
+            self._note(by_organism[own], "configured", {"kind": kind, "sha256": digest.hex()})
 
     def _write_told_aliases(self) -> None:
         """Set the aliases of an import. One that another organism holds stays where it is."""
@@ -1185,6 +1199,10 @@ ABSORB = (
     """INSERT INTO lease (organism, holder, until) SELECT {keep}, l.holder, l.until FROM lease l
        WHERE l.organism = {other} ON CONFLICT (organism, holder) DO NOTHING""",
     "DELETE FROM lease WHERE organism = {other}",
+    """INSERT INTO configuration (organism, kind, document)
+       SELECT {keep}, c.kind, c.document FROM configuration c WHERE c.organism = {other}
+       ON CONFLICT (organism, kind) DO NOTHING""",
+    "DELETE FROM configuration WHERE organism = {other}",
     f"""UPDATE organism SET {", ".join(
         f"{one} = coalesce({one}, (SELECT o.{one} FROM organism o WHERE o.id = {{other}}))"
         for one in (*FACTS, "registered"))} WHERE id = {{keep}}""",

@@ -3,6 +3,7 @@ do the work."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from lineage import (
     best,
     chain,
     clades,
+    configurations,
     corrections,
     costs,
     database,
@@ -36,8 +38,10 @@ from lineage.database import Connection
 from lineage.errors import InvalidValue, LineageError
 from lineage.impact import Impact
 from lineage.organism import (
+    CONFIGURATIONS,
     STATUSES,
     Event,
+    File,
     Link,
     Niche,
     Organism,
@@ -135,11 +139,40 @@ class NicheDifference:
         """b - a, in units of the metric."""
         return None if self.a is None or self.b is None else self.b.value - self.a.value
 
+    @property
+    def stderr(self) -> float | None:
+        """One standard error of the difference, of independent scores (errors add in squares); None
+        where that of one is not known."""
+        if self.a is None or self.b is None or self.a.stderr is None or self.b.stderr is None:
+            return None
+        return math.hypot(self.a.stderr, self.b.stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class FileDifference:
+    """A file that only one of two organisms has, or that has other bytes: as recorded of each."""
+
+    path: str
+    a: File | None
+    b: File | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDifference:
+    """A key of a configuration (`model` or `training`) that differs: its dotted path, and the value
+    of each as JSON, None where there is no such key."""
+
+    kind: str
+    key: str
+    a: str | None
+    b: str | None
+
 
 @dataclass(frozen=True, slots=True)
 class Difference(Answer):
     """Two organisms since their most recent common ancestors: the links from one of these (`since`)
-    down each branch, niche by niche what they scored, and what they are and cost."""
+    down each branch, niche by niche what they scored, and what they are and cost. `files` and
+    `configuration` hold what differs, where both are known; `data_sets` are those of each."""
 
     _rows: ClassVar[str] = "niches"
 
@@ -152,6 +185,9 @@ class Difference(Answer):
     niches: tuple[NicheDifference, ...]
     serving: tuple[tuple[PowerCost, ...], tuple[PowerCost, ...]]
     training: tuple[PowerCost | None, PowerCost | None]
+    files: tuple[FileDifference, ...] = ()
+    configuration: tuple[KeyDifference, ...] = ()
+    data_sets: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
 
 class Conditions(TypedDict, total=False):
@@ -222,6 +258,7 @@ class Registry:
         aliases: str | Iterable[str] | None = None,
         place: Any = None,
         kind: str = "genomic",
+        configuration: Mapping[str, Any] | None = None,
         progress: Any = None,
         **facts: Any,
     ) -> Organism:
@@ -235,14 +272,16 @@ class Registry:
 
         `parents`: a reference, a Parent, or several; what nobody has registered yet becomes a
         ghost. `relation`: of all parents that do not say their own. `fitness`: {"task/metric":
-        value}, or Scores. `power`: one PowerCost or several. Facts: parameters, bytes,
-        architecture, precision, licence, created, run, step.
+        value}, or Scores. `power`: one PowerCost or several. `configuration`: {"training": the
+        arguments of the run}, and "model", which is the config.json of the folder. Facts:
+        parameters, bytes, architecture, precision, licence, created, run, step.
 
         Raises InvalidValue, GenomeError, Ambiguous, CycleError or RegistryUnavailable; nothing is
         written then."""
         values = dict(
             name=name, digest=digest, parents=parents, relation=relation, fitness=fitness,
-            power=power, tags=tags, aliases=aliases, place=place, kind=kind, **facts,
+            power=power, tags=tags, aliases=aliases, place=place, kind=kind,
+            configuration=configuration, **facts,
         )  # fmt: skip
         new = registration(**(values if path is None else _read_genome(path, values, progress)))
         with self.store.act() as act:
@@ -946,10 +985,26 @@ def _read_genome(
     }
     silent = {key: value for key, value in known.items() if values.get(key) is None}
     return values | silent | {
+        "configuration": _with_model(values.get("configuration"), read.configuration),
         "digest": read.digest,
         "files": read.files,
         "place": [read.path, *more],
     }
+
+
+def _with_model(
+    given: Mapping[str, Any] | None, found: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """A configuration with the config.json that lies with the files, where it is silent. One that
+    cannot be kept stops no registration."""
+    given = given or {}
+    if not found or not isinstance(given, Mapping) or "model" in given:
+        return given
+    try:
+        configurations.canonical("model", found)
+    except InvalidValue:
+        return given
+    return {"model": found, **given}
 
 
 def _registration_of(entry: Mapping[str, Any] | Registration) -> Registration:
@@ -996,4 +1051,43 @@ def _difference(connection: Connection, a: int, b: int) -> Difference:
         ),
         serving=(tuple(serving.get(a, ())), tuple(serving.get(b, ()))),
         training=(training.get(a), training.get(b)),
+        files=_files_that_differ(connection, a, b),
+        **_set_up(connection, a, b),
     )
+
+
+def _files_that_differ(connection: Connection, a: int, b: int) -> tuple[FileDifference, ...]:
+    """Added, removed and changed files; none where those of one are not recorded."""
+    left, right = ({f.path: f for f in ledger.files(connection, own)} for own in (a, b))
+    if not left or not right:
+        return ()
+    return tuple(
+        FileDifference(path, left.get(path), right.get(path))
+        for path in sorted(left.keys() | right.keys())
+        if path not in left or path not in right or left[path].sha256 != right[path].sha256
+    )
+
+
+def _set_up(connection: Connection, a: int, b: int) -> dict[str, Any]:
+    """How the configurations of two differ, and the data sets of each."""
+    known = configurations.read(connection, {a, b})
+    one, other = known.get(a, {}), known.get(b, {})
+    tags = dict(
+        connection.rows(
+            f"""SELECT t.organism, t.value FROM {connection.ids} AS i
+                JOIN tag t ON t.organism = i.id WHERE t.key = 'datasets'""",
+            (connection.pack({a, b}),),
+        )
+    )
+    return {
+        "configuration": tuple(
+            KeyDifference(kind, *change)
+            for kind in CONFIGURATIONS
+            if kind in one and kind in other
+            for change in configurations.changed(one[kind], other[kind])
+        ),
+        "data_sets": tuple(
+            configurations.data_sets(held.get("training"), tags.get(own))
+            for own, held in ((a, one), (b, other))
+        ),
+    }

@@ -13,6 +13,7 @@ from bench import (
     crowd,
     generate,
     importing,
+    keeping,
     peers,
     raw,
     selecting,
@@ -135,6 +136,16 @@ def test_few_are_wrongly_retired_under_noise():
 
 def test_three_objectives():
     assert "lineage" in selecting.three_objectives(2_000, 1).measured
+
+
+def test_keeping(registries, sizes, tmp_path):
+    """The registry is examined, so this comes before what writes to it by hand."""
+    assert len(keeping.questions(registries[1], sizes[1], 2)) == 5
+    assert keeping.impact(registries[1], sizes[1], 1).raw["clade"] > 100
+    assert keeping.health(registries[1], sizes[1]).raw["bytes"] > 1e6
+    told = keeping.bisection(tmp_path, 60, 2)
+    assert max(told.raw["exact"]) <= 7
+    assert told.raw["right"]["0.0"] == 2
 
 
 def test_space(tmp_path):

@@ -35,7 +35,7 @@ from lineage.organism import RELATIONS, STATUSES, Link, Organism, PowerCost, Sco
 from lineage.shown import count, fit, pad, shown, size, width
 
 if TYPE_CHECKING:
-    from lineage.registry import Difference, NicheDifference
+    from lineage.registry import Difference, FileDifference, NicheDifference
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -191,7 +191,9 @@ def diff(a: str, b: str, as_json: bool) -> None:
     """
     found = open_registry().diff(a, b)
     if as_json:
-        niches = [{**plain(one), "delta": one.delta} for one in found.niches]
+        niches = [
+            {**plain(one), "delta": one.delta, "delta_stderr": one.stderr} for one in found.niches
+        ]
         emit({**plain(found), "niches": niches, "related": bool(found.common)})
     elif not sys.stdout.isatty():
         table((), [(row[0], *row[1:4]) for row in _plain_differences(found)])
@@ -212,6 +214,10 @@ def _plain_differences(found: Difference) -> Iterator[tuple[Any, ...]]:
         yield what, *figures, known[1] - known[0] if len(known) == 2 else None
     for name, *words in _words(found):
         yield name, *words, None
+    for file in found.files:
+        yield f"file {file.path}", *(one and one.sha256 for one in (file.a, file.b)), None
+    for key in found.configuration:
+        yield f"{key.kind} {key.key}", key.a, key.b, None
 
 
 def _compare(found: Difference) -> None:
@@ -226,12 +232,29 @@ def _compare(found: Difference) -> None:
         if any(told):
             rows.append((what.partition(",")[0], *told, _times(left, right)))
     rows += [(what, left or "", right or "", "") for what, left, right in _words(found)]
+    rows += [(one.path, *_held(one), _what(one)) for one in found.files[:LISTED]]
+    rows += [(one.key, one.a or "", one.b or "", one.kind) for one in found.configuration[:LISTED]]
     click.echo()
     _two_columns(("", str(found.a), str(found.b), "difference"), rows)
     signs = {"▸": "▸ better", "se)": "se: standard errors", "~": "~ estimated"}
     used = [told for sign, told in signs.items() if any(sign in cell for r in rows for cell in r)]
     if used:
         click.echo(styled(f"{'; '.join(used)}.", dim=True))
+    more = max(0, len(found.files) - LISTED) + max(0, len(found.configuration) - LISTED)
+    if more:
+        click.echo(styled(f"{more:,} more files and keys differ: --json has them.", dim=True))
+
+
+LISTED = 20
+"""How many files, and keys of a configuration, a comparison spells out."""
+
+
+def _held(one: FileDifference) -> tuple[str, str]:
+    return tuple("" if file is None else size(file.bytes) for file in (one.a, one.b))  # type: ignore[return-value]
+
+
+def _what(one: FileDifference) -> str:
+    return "added" if one.a is None else "removed" if one.b is None else "changed"
 
 
 def _parting(found: Difference) -> str:
@@ -312,6 +335,9 @@ def _words(found: Difference) -> Iterator[tuple[str, str | None, str | None]]:
         left, right = getattr(found.a, what), getattr(found.b, what)
         if left != right:
             yield what, left and left.replace("_", " "), right and right.replace("_", " ")
+    one, other = found.data_sets
+    if one != other:
+        yield "data sets", ", ".join(one) or None, ", ".join(other) or None
 
 
 def _times(left: float | None, right: float | None) -> str:

@@ -22,6 +22,7 @@ is unknown is left out, or null. Times are ISO 8601 in UTC, units SI (J, W, s). 
     parameters, bytes, architecture, precision, licence, created, run, step
     status, protected, registered
     tags            {key: text}
+    configuration   {model: {...}, training: {...}}: a config.json, the arguments of a run
     aliases         `alias` of all its names, `name@alias` of one
     leases          [{holder, until}]: in use until then
     events          [{kind, at, user, host, pid, command, body}], oldest first
@@ -51,6 +52,7 @@ from functools import lru_cache
 from importlib.resources import files as resources
 from typing import Any, BinaryIO
 
+from lineage import configurations
 from lineage.database import Connection
 from lineage.errors import InvalidValue, LineageError, RegistryUnavailable
 from lineage.organism import (
@@ -164,6 +166,7 @@ def _lines(connection: Connection, ids: list[int], shared: _Shared) -> Iterator[
     fitness = _fitness(connection, packed, shared)
     power = _power(connection, packed, shared)
     tags = _by_organism(connection, packed, "t.key, t.value", "tag")
+    configuration = configurations.read(connection, ids)
     aliases = _aliases(connection, packed, names)
     leases = _by_organism(connection, packed, "t.holder, t.until", "lease", "t.holder")
     events = _events(connection, ids, shared)
@@ -196,6 +199,7 @@ def _lines(connection: Connection, ids: list[int], shared: _Shared) -> Iterator[
             "protected": bool(protected) or None,
             "registered": _iso(registered),
             "tags": dict(sorted(tags.get(own, ()))),
+            "configuration": configuration.get(own),
             "aliases": aliases.get(own),
             "leases": [{"holder": who, "until": _iso(until)} for who, until in leases.get(own, ())],
         }
@@ -753,8 +757,8 @@ LEASE = dict.fromkeys(["holder", "until"])
 EVENT = dict.fromkeys(["kind", "at", "user", "host", "pid", "command", "body"])
 ORGANISM = dict.fromkeys(
     [*NAME, "names", "digest", "kind", "ghost", "retracted", "places", "parents", "fitness",
-     "power", *FACTS, "status", "protected", "registered", "tags", "aliases", "leases",
-     "events", "rejected"]
+     "power", *FACTS, "status", "protected", "registered", "tags", "configuration", "aliases",
+     "leases", "events", "rejected"]
 )  # fmt: skip
 _TEXTS = ("architecture", "precision", "licence", "run")
 
@@ -843,6 +847,7 @@ def _registration(written: dict[str, Any]) -> tuple[Registration, list[Any]]:
         protected=_flag(one, "protected"),
         registered=_time(one["registered"], "registered") if "registered" in one else None,
         retracted=text(one["retracted"], "retracted") if "retracted" in one else None,
+        configuration=configurations.documents(one.get("configuration")),
         more_names=tuple(_more_name(each) for each in _list(one, "names")),
         leases=tuple(_lease(each) for each in _list(one, "leases")),
         events=tuple(_event(each) for each in _list(one, "events")),
