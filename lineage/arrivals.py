@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from lineage import spool
+from lineage import configurations, spool
 from lineage.errors import GenomeError, InvalidValue, LineageError, RegistryUnavailable
 from lineage.organism import File, Niche, Parent, PowerCost, Score, text
 from lineage.references import search, this_host
@@ -270,6 +270,9 @@ def _registration(act: Act, one: Mapping[str, Any], at: int, host: str) -> Regis
         run=one.get("run"),
         step=one.get("step"),
         **facts,
+    )
+    new.configuration = configurations.kept(
+        {"model": read.get("configuration"), "training": one.get("configuration")}
     )
     new.facts["created"] = at
     new.places = ((path, host),)

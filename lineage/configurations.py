@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from lineage.database import Connection
@@ -51,6 +52,16 @@ def documents(configuration: Mapping[str, Any] | None) -> dict[str, str]:
     if not isinstance(given, Mapping):
         raise InvalidValue("configuration is {'model': {...}, 'training': {...}}, or one of these.")
     return {kind: canonical(kind, value) for kind, value in given.items() if value}
+
+
+def kept(configuration: Mapping[str, Any]) -> dict[str, str]:
+    """{kind: object} as Documents, without what cannot be kept: what was found beside weights, or
+    left by a run, stops no registration."""
+    found: dict[str, str] = {}
+    for kind, value in configuration.items():
+        with suppress(InvalidValue):
+            found |= documents({kind: value})
+    return found
 
 
 def add(

@@ -607,9 +607,10 @@ def _content(path: str) -> bytes | None:
 
 
 def _configuration(content: bytes | bytearray | None) -> Mapping[str, Any] | None:
-    """The object of a config.json; None where there is none."""
+    """The object of a config.json; None where there is none, or it holds what JSON has not."""
     try:
         config = json.loads(content or b"null")
+        json.dumps(config, allow_nan=False)
     except (ValueError, RecursionError):
         return None
     return config if isinstance(config, dict) else None

@@ -998,13 +998,9 @@ def _with_model(
     """A configuration with the config.json that lies with the files, where it is silent. One that
     cannot be kept stops no registration."""
     given = given or {}
-    if not found or not isinstance(given, Mapping) or "model" in given:
+    if not isinstance(given, Mapping) or "model" in given:
         return given
-    try:
-        configurations.canonical("model", found)
-    except InvalidValue:
-        return given
-    return {"model": found, **given}
+    return {**({"model": found} if configurations.kept({"model": found}) else {}), **given}
 
 
 def _registration_of(entry: Mapping[str, Any] | Registration) -> Registration:
