@@ -56,8 +56,9 @@ from lineage.references import resolve
 from lineage.registration import Registered, Registration, register, registration
 from lineage.regression import Bisection, Evaluate
 from lineage.relocation import Relocation
+from lineage.selection import niches, planfile
 from lineage.selection import plan as selection
-from lineage.selection import planfile
+from lineage.selection.niches import MOST, Competition, Limit, Population
 from lineage.selection.plan import Decision, Explanation, Plan
 from lineage.selection.policy import FRONTIER, Policy, load
 from lineage.store import Store
@@ -876,6 +877,22 @@ class Registry:
             run = selection.new_run()
             marked, revived = selection.apply(act, decision, run)
             return replace(plan, marked=marked, revived=revived, run=run)
+
+    def niches(
+        self, policy: Policy = FRONTIER, *, below: Limit | None = None
+    ) -> list[Population]:
+        """How many compete in each niche, and who is its champion: of all, or of those that cost
+        no more than `below`."""
+        with self._read() as connection:
+            return niches.populations(connection, policy, below)
+
+    def niche(
+        self, niche: str | Niche, policy: Policy = FRONTIER, *, most: int | None = MOST
+    ) -> Competition:
+        """Who competes in a niche: the front, and of the others at most so many that it makes
+        `most`."""
+        with self._read() as connection:
+            return niches.competition(connection, _niche(niche), policy, most)
 
     def explain(self, ref: Any, policy: Policy = FRONTIER) -> Explanation:
         """Why an organism lives, or what speaks against it: niche by niche, with the numbers."""

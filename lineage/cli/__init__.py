@@ -65,6 +65,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "select": ("selecting:select", "which organisms no longer justify their power bill"),
         "explain": ("selecting:explain", "why an organism lives, or is selected against"),
         "revive": ("selecting:revive", "take a mark of selection back"),
+        "niche": ("niching:niche", "niches: who competes, who is on the front"),
         "cull": ("culling:cull", "put files of those selected against into quarantine"),
         "restore": ("culling:restore", "put files back from quarantine"),
         "lease": ("selecting:lease", "keep an organism from being selected until a time"),

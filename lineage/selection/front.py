@@ -45,6 +45,9 @@ _RIVALS = """rivals(id) AS (
   SELECT f.organism FROM fitness m JOIN fitness f ON f.niche = m.niche AND f.current = 1
   WHERE m.organism = ? AND m.current = 1)"""
 
+_IN = """rivals(id) AS (
+  SELECT f.organism FROM fitness f WHERE f.niche = ? AND f.current = 1)"""
+
 _AROUND = """AND (o.status <> 'culled' OR o.id = ?) AND f.niche IN
   (SELECT m.niche FROM fitness m WHERE m.organism = ? AND m.current = 1)"""
 
@@ -419,6 +422,18 @@ def around(connection: Connection, own: int, policy: Policy = FRONTIER) -> Sweep
     sql = f"""WITH RECURSIVE {_RIVALS}, {_load(policy, "rivals")}
         {_STANDINGS.format(who=_AROUND)}"""
     return _swept(connection, policy, sql, (own, own, own), own)
+
+
+def within(connection: Connection, niche: int, policy: Policy = FRONTIER) -> Sweep:
+    """The verdicts in one niche."""
+    sql = f"""WITH RECURSIVE {_IN}, {_load(policy, "rivals")}
+        {_STANDINGS.format(who=f"{_UNCULLED} AND f.niche = ?")}"""
+    return _swept(connection, policy, sql, (niche, niche))
+
+
+def value_of(one: Standing, direction: str | None) -> float:
+    """The score as it was recorded: fitness turned back."""
+    return 0.0 - one.fit if direction == "lower" else one.fit
 
 
 def _swept(

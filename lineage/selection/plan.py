@@ -18,7 +18,7 @@ from lineage.organism import Event, Niche, Organism
 from lineage.selection import budget as budgets
 from lineage.selection import front as fronts
 from lineage.selection import guards, keepers
-from lineage.selection.front import DOMINATED, Judged, Standing, Sweep
+from lineage.selection.front import DOMINATED, Judged, Sweep
 from lineage.selection.policy import FRONTIER, KWH, Policy
 from lineage.store import Act
 
@@ -440,13 +440,17 @@ def _reason(
     known: dict[str, Any] = {}
     if y is not None:
         known = {
-            "by": named[y.organism], "by_value": _value(y, direction), "by_joules": y.joules,
-            "by_source": y.source, "by_stderr": y.stderr, "by_n": y.n,
-        }  # fmt: skip
+            "by": named[y.organism],
+            "by_value": fronts.value_of(y, direction),
+            "by_joules": y.joules,
+            "by_source": y.source,
+            "by_stderr": y.stderr,
+            "by_n": y.n,
+        }
     return Reason(
         niche=niche,
         direction=str(direction),
-        value=_value(x, direction),
+        value=fronts.value_of(x, direction),
         per=x.per,
         joules=x.joules,
         source=x.source,
@@ -456,10 +460,6 @@ def _reason(
         exact=x.exact and (y is None or y.exact),
         **known,
     )
-
-
-def _value(one: Standing, direction: str | None) -> float:
-    return 0.0 - one.fit if direction == "lower" else one.fit
 
 
 def apply(act: Act, decision: Decision, run: str) -> tuple[int, int]:
@@ -527,8 +527,8 @@ def explain(connection: Connection, own: int, policy: Policy = FRONTIER) -> Expl
         mark=marks[-1] if marks and organism.status != "alive" else None,
         closest=tuple(
             Rival(
-                niches[niche][0], per, named[y.organism], _value(y, niches[niche][1]), y.stderr,
-                y.n, y.joules, bound,
+                niches[niche][0], per, named[y.organism],
+                fronts.value_of(y, niches[niche][1]), y.stderr, y.n, y.joules, bound,
             )
             for (niche, per), (y, bound) in close.items()
         ),

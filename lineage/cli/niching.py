@@ -1,0 +1,128 @@
+"""Niches: who competes in which, who is on the front, and where nobody is cheap enough."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lineage.cli.common import emit, json_option, open_registry, registry_options, styled, table
+from lineage.cli.selecting import known, value, wrapped
+from lineage.errors import InvalidValue
+from lineage.shown import pad, shown, width
+
+if TYPE_CHECKING:
+    from lineage.selection.niches import Competition, Population
+
+SHOWN = 40
+"""How many organisms or niches a terminal shows, unless --limit says otherwise."""
+
+
+@click.group()
+def niche() -> None:
+    """Look at niches: what was scored, who is on the front, at what cost."""
+
+
+@niche.command()
+@click.option(
+    "--below",
+    metavar="COST",
+    help="Champions that cost no more, and niches without one: 50 mJ/image, 6 J/Mtok.",
+)
+@click.option("--limit", type=click.IntRange(min=0), help=f"List so many; by default {SHOWN}.")
+@json_option
+@registry_options
+def ls(below: str | None, limit: int | None, as_json: bool) -> None:
+    """List niches: how many compete, how many are on the front, who is the fittest."""
+    from lineage.selection.niches import limit_of
+
+    wanted = None if below is None else limit_of(below)
+    found = open_registry().niches(below=wanted)
+    if as_json:
+        emit(found[:limit])
+        return
+    terminal = sys.stdout.isatty()
+    most = limit if limit is not None else SHOWN if terminal else None
+    rows = [_row(one) for one in found[:most]]
+    # a niche that is cut is no niche: its column is a figure's, which is never cut, filled up
+    wide = max((width(shown(str(row[0]))) for row in rows), default=0) if terminal else 0
+    rows = [(pad(shown(str(row[0])), wide), *row[1:]) for row in rows]
+    columns = (f">{pad('niche', wide)}", ">living", ">front", ">marked", "champion", ">value",
+               ">power")  # fmt: skip
+    table(columns, rows)
+    if not terminal:
+        return
+    if not found:
+        click.echo("Nobody competes: there is no niche with a known direction, score and cost.")
+        return
+    if most is not None and len(found) > most:
+        click.echo(f"… and {len(found) - most:,} more: --limit shows them.")
+    empty = sum(one.champion is None for one in found)
+    if below is not None:
+        verb = "has" if empty == 1 else "have"
+        click.echo(f"{empty:,} of {len(found):,} {verb} no living champion below {shown(below)}.")
+
+
+def _row(one: Population) -> tuple[object, ...]:
+    if one.champion is None or one.joules is None:
+        champion: tuple[str, ...] = ("none", "", "")
+    else:
+        written = value(one.value, one.stderr, one.n)
+        champion = (str(one.champion), written, known(one.joules, one.per, one.source))
+    return (str(one.niche), one.living, one.front, one.marked, *champion)
+
+
+@niche.command()
+@click.argument("niche")
+@click.option("--split", default="", help="The split of the niche.")
+@click.option(
+    "--output", "-o", metavar="FILE", type=click.Path(), help="A picture: FILE.svg or FILE.html."
+)
+@click.option("--limit", type=click.IntRange(min=0), help=f"List so many; by default {SHOWN}.")
+@json_option
+@registry_options
+def show(niche: str, split: str, output: str | None, limit: int | None, as_json: bool) -> None:
+    """Show who competes in a niche: the front from the cheapest on, and how many stand behind it.
+
+    The picture has fitness against cost, the front drawn, the selected against in grey.
+    """
+    from lineage.organism import Niche
+    from lineage.trees import niche as picture
+
+    ending = Path(output).suffix.lower() if output else ""
+    if output and ending not in (".svg", ".html"):
+        raise InvalidValue(f"{output!r} is no kind of picture. Write FILE.svg or FILE.html.")
+    found = open_registry().niche(Niche.parse(niche, split))
+    if output:
+        drawn = picture.svg(found) if ending == ".svg" else picture.page(found)
+        Path(output).write_text(drawn + "\n", "utf-8")
+        click.echo(f"drew {shown(str(found.niche))}: {shown(output)}")
+        return
+    if as_json:
+        emit(found)
+        return
+    _say(found, limit)
+
+
+def _say(found: Competition, limit: int | None) -> None:
+    from lineage.trees.niche import STATES
+
+    terminal = sys.stdout.isatty()
+    people = [one for one in found.members if one.state == "front" or not terminal]
+    most = limit if limit is not None else SHOWN if terminal else None
+    rows = [
+        (str(one.organism), value(one.value, one.stderr, one.n),
+         known(one.joules, one.per, one.source), STATES[one.state])
+        for one in people[:most]
+    ]  # fmt: skip
+    if not terminal:
+        table((), rows)
+        return
+    counts = ", ".join(f"{many:,} {STATES[state]}" for state, many in found.counts.items() if many)
+    click.echo(styled(shown(f"{found.niche}, {found.direction} is better"), bold=True))
+    click.echo(wrapped(f"{counts or 'Nobody competes: no cost is known'}."))
+    table(("the front", ">value", ">power"), [row[:3] for row in rows])
+    if most is not None and len(people) > most:
+        click.echo(f"… and {len(people) - most:,} more: --limit shows them.")
