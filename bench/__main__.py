@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench import (
     asking,
+    attack,
     crowd,
     generate,
     importing,
@@ -45,12 +46,13 @@ class Size:
     crowd: tuple[int, int, int]
     starts: int
     niches: int
+    trees: int
 
 
 NORMAL = Size(10_000, 200_000, (1_000, 10_000, 100_000), 1_000, 2_000, 7, 20_000, 20_000, 10,
-              (32, 50, 10), 15, 1_000)  # fmt: skip
+              (32, 50, 10), 15, 1_000, 500)  # fmt: skip
 SCALE = Size(10_000, 2_000_000, (1_000, 10_000, 100_000), 1_000, 2_000, 4, 20_000, 1_000_000, 10,
-             (32, 50, 10), 15, 1_000)  # fmt: skip
+             (32, 50, 10), 15, 1_000, 10_000)  # fmt: skip
 
 
 def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
@@ -79,6 +81,7 @@ def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
     yield importing.table(folder, size.table, 3)
     yield crowd.crowd(folder, *size.crowd)
     yield starting.start(size.starts)
+    yield attack.under_attack(folder, size.trees)
 
 
 def _registry(path: Path, count: int) -> None:

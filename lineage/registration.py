@@ -102,6 +102,7 @@ class Registration:
     registered: int | None = None
     retracted: str | None = None
     gone: Mapping[str, int] = field(default_factory=dict)
+    culled: Mapping[tuple[str, str], tuple[str, int, int | None]] = field(default_factory=dict)
     more_names: tuple[tuple[str, int], ...] = ()
     leases: tuple[tuple[str, int], ...] = ()
     events: tuple[tuple[str, int, tuple[str, str, int, str], str], ...] = ()
@@ -344,6 +345,7 @@ class _Batch:
         self.told_aliases: list[tuple[Registered, str, str]] = []
         self.leases: list[tuple[Registered, str, int]] = []
         self.configurations: list[tuple[Registered, configurations.Documents]] = []
+        self.told_culled: list[tuple[Any, ...]] = []
         self.gone: list[tuple[int, str]] = []
         self.retracted: list[tuple[str | None, int]] = []
         self.back: list[tuple[int]] = []
@@ -931,6 +933,9 @@ class _Batch:
                 (place, f.path, f.bytes, bytes.fromhex(f.sha256), int(f.genome), f.modified)
                 for f in new.files.get(uri, ())
             ]
+            self.told_culled += [
+                (place, path, *how) for (at, path), how in new.culled.items() if at == uri
+            ]
             if living and local and not self.known[own].ghost:
                 if own in self.rows_of:
                     self.rows_of[own][6] = 1
@@ -985,6 +990,11 @@ class _Batch:
             self.files,
         )
         many(f"{INSERT_FILE} DO NOTHING", self.told_files)
+        many(
+            "INSERT INTO quarantine (place, path, folder, at, emptied_at) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (place, path) DO NOTHING",
+            self.told_culled,
+        )
         many(
             "INSERT INTO edge (child, parent, relation, weight, needed) VALUES (?, ?, ?, ?, ?)",
             self.edges,

@@ -10,6 +10,7 @@ import pytest
 import lineage
 from bench import (
     asking,
+    attack,
     crowd,
     generate,
     importing,
@@ -178,3 +179,9 @@ def test_the_table_says_what_is_not_met():
     table = timing.table([timing.Figure("a", "≤ 1", "2", False), timing.Figure("b", "", "1", None)])
     assert "| a | ≤ 1 | 2 | **not met** |" in table
     assert "| b |  | 1 | - |" in table
+
+
+def test_cull_under_attack_is_a_row(tmp_path):
+    figure = attack.under_attack(tmp_path, 12)
+    assert figure.met
+    assert figure.measured == "0 wrong files moved"

@@ -223,6 +223,20 @@ def test_culled_is_who_has_no_weights_left_on_a_disk(world: World) -> None:
     assert world.registry.history("loser")[-1].kind == "emptied"
 
 
+def test_an_export_tells_of_quarantines_and_an_import_knows_them(
+    world: World, tmp_path: Path
+) -> None:
+    world.registry.cull(apply=True)
+    exported = run(world, "export").stdout
+    other = str(tmp_path / "other.db")
+    done = CliRunner().invoke(main, ["--db", other, "import", "-"], input=exported)
+    assert done.exit_code == 0, done.output
+    assert CliRunner().invoke(main, ["--db", other, "export"]).stdout == exported
+    with lineage.open(other) as registry:
+        assert registry.restore("loser").files == 5
+    assert len(contents(world.loser)) == 5
+
+
 # ---- Never
 
 

@@ -305,6 +305,12 @@ def _opened(folder: str) -> Iterator[quarantine.Box]:
         os.close(beside)
 
 
+def _expect_own(box: quarantine.Box, stored: Stored) -> None:
+    """CullError where a folder holds files of another organism: an import may say anything."""
+    if box.manifest["digest"] != stored.organism.digest:
+        raise CullError(f"{stored.folder} holds files of another organism, by its manifest")
+
+
 # ---- What is in quarantine
 
 
@@ -399,6 +405,7 @@ def _restore(store: Store, one: Held) -> Stored:
     if why := _unreachable(one) or _taken(store.database, one):
         return _kept(one, why)
     with _opened(stored.folder) as box:
+        _expect_own(box, stored)
         manifest = box.manifest
         with quarantine.opened(
             stored.place, single=manifest["single"], make=manifest["folders"]
@@ -480,6 +487,7 @@ def _empty(
     then on nothing is restored, and what a kill leaves lying is swept up later."""
     stored = one.stored
     with _opened(stored.folder) as box:
+        _expect_own(box, stored)
         looked_at = [(file, quarantine.altered(box, file.path, tell)) for file in stored.files]
         files = tuple(file for file, why in looked_at if not why)
         left = [Left(file.path, why) for file, why in looked_at if why]

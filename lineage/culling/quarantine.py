@@ -322,6 +322,8 @@ class Box:
     def _folder(self, inside: str, make: bool) -> int:
         if inside not in self.folders:
             above, _, name = inside.rpartition("/")
+            if name in (".", ".."):
+                raise CullError(f"{inside!r} is no path within {self.path}.")
             upper = self._folder(above, make) if inside else self.fd
             if make:
                 with suppress(FileExistsError):
@@ -435,7 +437,7 @@ def _read(box: Box) -> dict[str, Any]:
         found["folders"] = {str(key): int(mode) for key, mode in found["folders"].items()}
         found["single"] = bool(found["single"])
         texts = {key: str(found[key]) for key in ("place", "registry", "host")}
-        return {**found, **texts}
+        return {**found, **texts, "digest": found.get("digest")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CullError(
             f"{where} cannot be read ({error}), so nothing there is touched. The files lie in "

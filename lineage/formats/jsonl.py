@@ -10,8 +10,9 @@ is unknown is left out, or null. Times are ISO 8601 in UTC, units SI (J, W, s). 
     kind            `epigenetic`; left out of a genomic organism
     ghost           true of one that was named as a parent and never registered
     retracted       of a ghost: why its registration was struck out
-    places          [{uri, host, gone, files: [{path, bytes, sha256, genome, modified}]}], or plain
-                    URIs; `gone` is when its files were there no more, `modified` in nanoseconds
+    places          [{uri, host, gone, files: [{path, bytes, sha256, genome, modified, culled}]}],
+                    or plain URIs; `gone` is when its files were there no more, `culled` {folder,
+                    at, emptied} tells of a quarantine, `modified` is in nanoseconds
                     since 1970
     parents         [{ref, relation, weight, evidence, confidence, needed}], one for each evidence,
                     or plain references
@@ -242,6 +243,15 @@ def _names(connection: Connection, packed: Any) -> Found:
 
 def _places(connection: Connection, packed: Any) -> Found:
     files: Found = defaultdict(list)
+    culled = {
+        (place, path): _known(folder=folder, at=_iso(at), emptied=_iso(emptied))
+        for place, path, folder, at, emptied in connection.rows(
+            f"""SELECT q.place, q.path, q.folder, q.at, q.emptied_at
+                FROM {connection.ids} AS i CROSS JOIN place p CROSS JOIN quarantine q
+                WHERE p.organism = i.id AND q.place = p.id""",
+            (packed,),
+        )
+    }
     for place, path, size, sha256, genome, modified in connection.rows(
         f"""SELECT f.place, f.path, f.bytes, f.sha256, f.genome, f.modified
             FROM {connection.ids} AS i CROSS JOIN place p CROSS JOIN file f
@@ -251,7 +261,7 @@ def _places(connection: Connection, packed: Any) -> Found:
         files[place].append(
             _known(
                 path=path, bytes=size, sha256=bytes(sha256).hex(), genome=bool(genome),
-                modified=modified,
+                modified=modified, culled=culled.get((place, path)),
             )
         )
     rows = _by_organism(connection, packed, "t.id, t.uri, t.host, t.gone_at", "place", "t.id")
@@ -745,7 +755,8 @@ _decode = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
 
 NAME = dict.fromkeys(["name", "version"])
 PLACE = dict.fromkeys(["uri", "host", "gone", "files"])
-FILE = dict.fromkeys(["path", "bytes", "sha256", "genome", "modified"])
+FILE = dict.fromkeys(["path", "bytes", "sha256", "genome", "modified", "culled"])
+CULLED = dict.fromkeys(["folder", "at", "emptied"])
 PARENT = dict.fromkeys(
     ["ref", *NAME, "place", "relation", "weight", "evidence", "confidence", "needed"]
 )
@@ -939,12 +950,23 @@ def _add_places(new: Registration, written: Mapping[str, Any]) -> None:
             gone[uri] = _time(one["gone"], "gone")
         if "files" in one:
             files[uri] = tuple(_file(each) for each in _list(one, "files"))
+            for each in _list(one, "files"):
+                if each.get("culled") is not None:
+                    new.culled = {**new.culled, (uri, each["path"]): _culled(each["culled"])}
     new.places, new.files, new.gone = tuple(places.items()), files, gone
+
+
+def _culled(written: Any) -> tuple[str, int, int | None]:
+    """The quarantine folder of a file, when it went there, and when it was deleted from it."""
+    one = _checked(written, CULLED, "what was culled")
+    emptied = _time(one["emptied"], "emptied") if "emptied" in one else None
+    folder = text(one.get("folder"), "the folder of a quarantine")
+    return folder, _time(one.get("at"), "at"), emptied
 
 
 def _file(written: Any) -> File:
     one = _checked(written, FILE, "a file")
-    missing = [key for key in FILE if key not in one and key != "modified"]
+    missing = [key for key in FILE if key not in one and key not in ("modified", "culled")]
     if missing:
         raise InvalidValue(f"a file needs {', '.join(missing)}: {_short(written)}.")
     sha256 = _digest(one["sha256"], "sha256").hex()
