@@ -18,6 +18,7 @@ from bench import (
     asking,
     attack,
     crowd,
+    drawing,
     generate,
     importing,
     keeping,
@@ -47,12 +48,16 @@ class Size:
     starts: int
     niches: int
     trees: int
+    drawn: tuple[int, int, int]
+    layouts: tuple[int, int, int]
 
 
 NORMAL = Size(10_000, 200_000, (1_000, 10_000, 100_000), 1_000, 2_000, 7, 20_000, 20_000, 10,
-              (32, 50, 10), 15, 1_000, 500)  # fmt: skip
+              (32, 50, 10), 15, 1_000, 500, (5_000, 20_000, 100_000),
+              (20_000, 60_000, 200_000))  # fmt: skip
 SCALE = Size(10_000, 2_000_000, (1_000, 10_000, 100_000), 1_000, 2_000, 4, 20_000, 1_000_000, 10,
-             (32, 50, 10), 15, 1_000, 10_000)  # fmt: skip
+             (32, 50, 10), 15, 1_000, 10_000, (5_000, 20_000, 100_000),
+             (200_000, 600_000, 2_000_000))  # fmt: skip
 
 
 def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
@@ -82,6 +87,7 @@ def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
     yield crowd.crowd(folder, *size.crowd)
     yield starting.start(size.starts)
     yield attack.under_attack(folder, size.trees)
+    yield from drawing.drawing(folder, size.drawn, size.layouts)
 
 
 def _registry(path: Path, count: int) -> None:

@@ -12,6 +12,7 @@ from bench import (
     asking,
     attack,
     crowd,
+    drawing,
     generate,
     importing,
     keeping,
@@ -161,6 +162,14 @@ def test_of_a_crowd_with_killed_members_nothing_acknowledged_is_lost(tmp_path):
     told = crowd.crowd(tmp_path, processes=4, each=6, killed=2)
     assert told.met
     assert told.raw["acknowledged"] >= 2 * 6
+
+
+def test_drawing(tmp_path, chromium, monkeypatch):
+    monkeypatch.setattr(drawing, "_sigma", lambda folder, family: "skipped: not in a test")
+    told = {one.what: one for one in drawing.drawing(tmp_path, (60, 90, 120), (100, 200, 300))}
+    assert told["with all its details"].met
+    assert "near" in told["a frame while panning 120"].measured
+    assert told["the same against sigma.js 3"].met is None
 
 
 def test_help_loads_nothing_heavy():

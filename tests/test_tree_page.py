@@ -3,6 +3,7 @@ mouse and keyboard, and keeps its promises at 20,000. A script error fails the t
 
 from __future__ import annotations
 
+import base64
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -691,6 +692,50 @@ def test_axe_finds_no_violation(show: Show, scheme: str, width: int) -> None:
             "one => [one.id, one.nodes.map(node => node.html.slice(0, 120))]); }"
         )
         assert violations == [], key
+
+
+# ---- golden pictures
+
+UNLIKE = """async ([one, other]) => {
+  const read = async (text) => {
+    const bytes = await (await fetch(`data:image/png;base64,${text}`)).blob();
+    const image = await createImageBitmap(bytes);
+    const pen = new OffscreenCanvas(image.width, image.height).getContext("2d");
+    pen.drawImage(image, 0, 0);
+    return pen.getImageData(0, 0, image.width, image.height);
+  };
+  const [a, b] = [await read(one), await read(other)];
+  if (a.width !== b.width || a.height !== b.height) return 1;
+  let unlike = 0;
+  const apart = (i) => Math.max(...[0, 1, 2].map((k) => Math.abs(a.data[i + k] - b.data[i + k])));
+  for (let i = 0; i < a.data.length; i += 4) if (apart(i) > 48) unlike += 1;
+  return unlike / (a.data.length / 4);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_tree_looks_as_it_did(show: Show, browser: Any, scheme: str) -> None:
+    """The phylogram, which has no text in it: fonts are those of the machine. A golden picture that
+    is not there is made, and the test fails once."""
+    page = show(detailed())
+    page.emulate_media(color_scheme=scheme)
+    page.keyboard.press("End")
+    told(page, "pupil")
+    picture(page)
+    box = page.locator("#canvas").bounding_box()
+    assert box
+    clip = {"x": box["x"], "y": box["y"], "width": 300, "height": 210}
+    seen = page.screenshot(clip=clip)
+    golden = ROOT / "tests" / "golden" / f"tree-{scheme}.png"
+    if not golden.exists():
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_bytes(seen)
+        pytest.fail(f"{golden} was made: look at it, and run again")
+    blank = browser.new_page()
+    pair = [base64.b64encode(one).decode() for one in (seen, golden.read_bytes())]
+    unlike = blank.evaluate(UNLIKE, pair)
+    blank.close()
+    assert unlike < 0.01
 
 
 # ---- the file

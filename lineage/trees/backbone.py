@@ -4,7 +4,7 @@ lists of numbers in and out, linear in organisms and links, so that two million 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 NOBODY = -1
@@ -17,8 +17,9 @@ class Backbone:
     `main` has by organism the number of the link to its main parent, and `parent` that parent, -1
     where there is none; `generation` is the longest distance from a founder through any parent;
     `depth` counts the main parents above; `size` the rows of the clade, itself and bundles in it
-    included; `row` is its place from the top; `order` has parents before their children;
-    `children` lists by organism those it is the main parent of, as drawn."""
+    included; `row` is its place from the top; `order` has parents before their children. Those it
+    is the main parent of are, as drawn, `child` and from there on one `sibling` after the other,
+    until -1: numbers alone, for millions of small lists would keep the garbage collector busy."""
 
     main: list[int]
     parent: list[int]
@@ -27,7 +28,15 @@ class Backbone:
     size: list[int]
     row: list[int]
     order: list[int]
-    children: list[Sequence[int]]
+    child: list[int]
+    sibling: list[int]
+
+    def children(self, own: int) -> Iterator[int]:
+        """Those `own` is the main parent of, from top to bottom."""
+        at = self.child[own]
+        while at >= 0:
+            yield at
+            at = self.sibling[at]
 
 
 class Cycle(Exception):
@@ -61,15 +70,13 @@ def lay(
         above = parent[own]
         if above >= 0:
             size[above] += size[own]
-    children: list[Sequence[int]] = [()] * count
-    for own in sorted(range(count), key=size.__getitem__):  # stable: of equals, by number
+    child, sibling = [NOBODY] * count, [NOBODY] * count
+    # the last sibling first: the largest, of equals the one with the highest number
+    for own in sorted(range(count - 1, -1, -1), key=size.__getitem__, reverse=True):
         above = parent[own]
         if above >= 0:
-            known = children[above]
-            if isinstance(known, list):
-                known.append(own)
-            else:
-                children[above] = [own]
+            sibling[own] = child[above]
+            child[above] = own
     row, depth = [0] * count, [0] * count
     at = 0
     for own in sorted((i for i in range(count) if parent[i] < 0), key=lambda i: i != first):
@@ -77,10 +84,12 @@ def lay(
         at += size[own]
     for own in order:
         at, deeper = row[own] + 1, depth[own] + 1
-        for child in children[own]:
-            row[child], depth[child] = at, deeper
-            at += size[child]
-    return Backbone(main, parent, generation, depth, size, row, order, children)
+        below = child[own]
+        while below >= 0:
+            row[below], depth[below] = at, deeper
+            at += size[below]
+            below = sibling[below]
+    return Backbone(main, parent, generation, depth, size, row, order, child, sibling)
 
 
 def _main(
@@ -100,20 +109,20 @@ def _main(
 def _generations(count: int, links: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
     """The longest distance from a founder, and an order with parents before children (Kahn 1962,
     "Topological sorting of large networks")."""
-    below: list[Sequence[int]] = [()] * count
+    first, following = [NOBODY] * count, [NOBODY] * len(links)  # links by parent
     waiting = [0] * count
-    for child, parent in links:
-        known = below[parent]
-        if isinstance(known, list):
-            known.append(child)
-        else:
-            below[parent] = [child]
+    for number, (child, parent) in enumerate(links):
+        following[number] = first[parent]
+        first[parent] = number
         waiting[child] += 1
     generation = [0] * count
     order = [own for own in range(count) if not waiting[own]]
     for own in order:  # grows while it is read
         born = generation[own] + 1
-        for child in below[own]:
+        number = first[own]
+        while number >= 0:
+            child = links[number][0]
+            number = following[number]
             if generation[child] < born:
                 generation[child] = born
             waiting[child] -= 1

@@ -64,7 +64,7 @@ def arrange(family: Family) -> Layout:
         rows=tuple(row for row in rows if row is not None),
         main={id_: branches[laid.main[i]] for i, id_ in enumerate(ids) if laid.main[i] >= 0},
         children={
-            id_: tuple(ids[child] for child in laid.children[i]) for i, id_ in enumerate(ids)
+            id_: tuple(ids[child] for child in laid.children(i)) for i, id_ in enumerate(ids)
         },
         further=tuple(
             link for at, link in enumerate(branches) if laid.main[number[link.child]] != at

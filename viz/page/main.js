@@ -164,7 +164,7 @@ function lightUp() {
   scene.ancestors = app.ancestors;
   scene.fading = app.lit !== null;
   scene.found = app.found && app.found.length <= 200 ? app.found : null;
-  scene.dim = dimmer(app.lit, marked ? 1 : 1.35);
+  scene.dim = dimmer(app.lit, marked ? 1 : 1.5);
 }
 
 const dimmer = (lit, soft) => (i, least) => (!lit || lit[i] ? 1 : least * soft);

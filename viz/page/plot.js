@@ -134,7 +134,7 @@ function names(pen, app, { front, axes }, here) {
   const { forest, theme } = app, taken = [];
   pen.font = `11px ${theme.font}`;
   pen.textBaseline = "middle";
-  for (const point of [here, ...front].filter(Boolean)) {
+  for (const point of new Set([here, ...front].filter(Boolean))) {
     if (taken.length > 6) break;
     const text = short(forest.name[point.i], 18), width = pen.measureText(text).width;
     const x = axes.x(point.x), y = axes.y(point.y);
