@@ -300,6 +300,9 @@ def _say_kept(plan: CullPlan, err: bool = False) -> None:
         if one.reason:
             reasons.setdefault(one.reason, []).append(name)
             continue
+        if not one.spots and not one.elsewhere:
+            told = "no file is where it was; `lineage where` tells whether it is in quarantine"
+            reasons.setdefault(told, []).append(name)
         for spot in one.spots:
             if spot.reason:
                 reasons.setdefault(spot.reason, []).append(f"{name} in {spot.place}")

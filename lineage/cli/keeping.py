@@ -77,6 +77,32 @@ def restore(file: str, as_json: bool) -> None:
         click.echo(f"It has schema {done.schema}: `lineage db upgrade` brings it up to date.")
 
 
+@db.command()
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@json_option
+def copy(source: str, target: str, as_json: bool) -> None:
+    """Copy a whole registry to another database: a file, or the URL of PostgreSQL.
+
+    Complete, with its ids and its history, as of one moment, while others go on writing to SRC; and
+    compared row by row before it counts. DST is made, or must be empty.
+
+    
+    lineage db copy .lineage/registry.db postgresql://me@host/lineage
+    """
+    from lineage.cli.checking import progress
+    from lineage.copying import copy
+
+    with progress() as tell:
+        done = copy(source, target, progress=tell)
+    if as_json:
+        emit({"source": done.source, "target": done.target, "rows": done.rows})
+        return
+    rows = counted(sum(done.rows.values()), "row")
+    held = counted(done.organisms, "organism")
+    click.echo(f"{held}, {rows}, copied to {shown(done.target)} and compared.")
+
+
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
