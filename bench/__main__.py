@@ -20,9 +20,11 @@ from bench import (
     crowd,
     drawing,
     generate,
+    hub,
     importing,
     keeping,
     peers,
+    questions,
     selecting,
     space,
     starting,
@@ -50,14 +52,16 @@ class Size:
     trees: int
     drawn: tuple[int, int, int]
     layouts: tuple[int, int, int]
+    hub: tuple[int, int]
+    family: int
 
 
 NORMAL = Size(10_000, 200_000, (1_000, 10_000, 100_000), 1_000, 2_000, 7, 20_000, 20_000, 10,
               (32, 50, 10), 15, 1_000, 500, (5_000, 20_000, 100_000),
-              (20_000, 60_000, 200_000))  # fmt: skip
+              (20_000, 60_000, 200_000), (10_000, 100_000), 300)  # fmt: skip
 SCALE = Size(10_000, 2_000_000, (1_000, 10_000, 100_000), 1_000, 2_000, 4, 20_000, 1_000_000, 10,
              (32, 50, 10), 15, 1_000, 10_000, (5_000, 20_000, 100_000),
-             (200_000, 600_000, 2_000_000))  # fmt: skip
+             (200_000, 600_000, 2_000_000), (100_000, 2_200_000), 1_000)  # fmt: skip
 
 
 def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
@@ -84,6 +88,9 @@ def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
     yield writing.growth(folder, small, large, sizes, size.singles)
     yield writing.bulk(folder, size.bulk, 5)
     yield importing.table(folder, size.table, 3)
+    yield hub.pull(folder, size.hub[0], 3)
+    yield from hub.dump(folder, size.hub[1])
+    yield from questions.questions(folder, size.family, with_mlflow)
     yield crowd.crowd(folder, *size.crowd)
     yield starting.start(size.starts)
     yield attack.under_attack(folder, size.trees)

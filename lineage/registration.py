@@ -487,7 +487,7 @@ class _Batch:
             self.act.niche(score.niche, score.direction)  # type: ignore[arg-type]
         known_by = new.digest.hex() if new.digest else new.name or new.places[0][0]
         power = [with_uuid(cost, f"{known_by}/") for cost in new.power]
-        meant = [self._parent(parent.ref) for parent in new.parents]
+        meant = [self._parent(parent.ref, new.exact) for parent in new.parents]
         target, others = self._target(new)
         linked: list[tuple[int, str, Parent, bool]] = []
         parents: list[int | None] = []
@@ -553,7 +553,7 @@ class _Batch:
     ) -> tuple[int, str, Parent, bool]:
         """A link to be made: parent, relation, how it is known, whether it is needed to run."""
         if isinstance(meant, Ghost):  # the parent before may have been the same
-            meant = self._parent(how.ref)
+            meant = self._parent(how.ref, new.exact)
         parent = meant if isinstance(meant, int) else self._ghost(meant, how.ref, new)
         relation = relation_of(how, len(new.parents), new.relation)
         needed = is_needed(how, relation, new.epigenetic)
@@ -636,12 +636,16 @@ class _Batch:
         top = self.latest.get(new.name)
         return None if top is None else self._now(top[1])
 
-    def _parent(self, ref: Any) -> int | Ghost:
+    def _parent(self, ref: Any, exact: bool = False) -> int | Ghost:
         """The organism that a reference to a parent fits, seen as of this entry, or the ghost that
-        it makes. Ambiguous references and unknown aliases raise. A Ghost fits exactly what it says.
+        it makes. Ambiguous references and unknown aliases raise. A Ghost fits exactly what it says,
+        and where names are exact, a name is nothing else.
         """
         if isinstance(ref, Ghost):
             return self._exactly(ref)
+        if exact:
+            top = self.latest.get(ref)  # all names of the batch were read
+            return Ghost(name=ref) if top is None else self._loaded(self._now(top[1]))
         if isinstance(ref, str):
             own = self._parent_at_hand(ref)
             if own is not None:

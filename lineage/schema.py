@@ -107,8 +107,8 @@ place = Table(
     Column("uri", Text, nullable=False),
     Column("host", Text),
     Column("gone_at", BigInteger),
-    Index("place_organism", "organism", "uri", unique=True),
-    Index("place_uri", "uri", "organism"),
+    Index("place_organism", "organism"),
+    Index("place_uri", "uri", "organism", unique=True),
 )
 
 file = Table(

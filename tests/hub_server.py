@@ -267,11 +267,13 @@ def rows(count: int, random_: random.Random) -> Iterator[dict[str, Any]]:
             tags += [tag for b in sorted(bases)
                      for tag in (f"base_model:{b}", f"base_model:{kind}:{b}")]  # fmt: skip
             card["base_model"] = sorted(bases)
+        changed = f"2026-{at % 10 + 1:02}-{at % 28 + 1:02}" if at % 10 < 4 else None
         day = f"{2022 + at * 4 // max(count, 1)}-{at % 12 + 1:02}-{at % 28 + 1:02}"
         row = {
             "_id": f"{at:024x}", "id": repo, "modelId": repo,
             "sha": f"{random_.getrandbits(160):040x}",
-            "createdAt": f"{day}T0{at % 10}:00:00.000Z", "lastModified": f"{day}T1{at % 10}:00:00Z",
+            "createdAt": f"{day}T0{at % 10}:00:00.000Z",
+            "lastModified": f"{changed or day}T1{at % 10}:00:00.000Z",
             "downloads": int(random_.paretovariate(0.6)) - 1, "likes": 0, "tags": tags,
             "cardData": card, "gated": False, "library_name": "transformers",
         }  # fmt: skip

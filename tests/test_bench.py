@@ -14,9 +14,11 @@ from bench import (
     crowd,
     drawing,
     generate,
+    hub,
     importing,
     keeping,
     peers,
+    questions,
     raw,
     selecting,
     space,
@@ -156,6 +158,21 @@ def test_space(tmp_path):
     assert float(apart.measured) < float(whole.measured)
     assert apart.met
     assert whole.met
+
+
+def test_the_hub(tmp_path):
+    pulled = hub.pull(tmp_path, 300, 1)
+    assert pulled.raw["ratio"] > 0
+    time, memory, apart, whole = hub.dump(tmp_path, 400)
+    assert time.raw["ratio"] > 0
+    assert memory.met
+    assert float(apart.measured) < float(whole.measured)
+
+
+def test_the_same_questions_get_the_same_answers(tmp_path):
+    (told,) = questions.questions(tmp_path, 60, with_peers=False)
+    assert set(told.raw) == {"lineage", "networkx, loaded"}
+    assert not any(one["wrong"] for one in told.raw.values())
 
 
 def test_of_a_crowd_with_killed_members_nothing_acknowledged_is_lost(tmp_path):

@@ -27,6 +27,7 @@ VOLATILE = ("downloads", "modified", SUPERSEDED, "gated")
 _REPO = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UNKEPT = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -201,16 +202,21 @@ def _time(value: Any) -> int | None:
         return None
 
 
+def _day(value: Any) -> str | None:
+    """The day of a time of the Hub, which is text, or a datetime in a table."""
+    day = value[:10] if isinstance(value, str) else str(value.date()) if value else ""
+    return day if _DAY.fullmatch(day) else None
+
+
 def _tags(row: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, str]:
     tags = {}
     downloads = row.get("downloads")
     if isinstance(downloads, int) and downloads > 0:
         tags["downloads"] = str(downloads)
-    modified = row.get("lastModified")
-    if isinstance(modified, str) and modified and modified != row.get("createdAt"):
-        tags["modified"] = _UNKEPT.sub("", modified)[:40]
-    elif modified is not None and not isinstance(modified, str):  # a table has real times
-        tags["modified"] = utc(modified).isoformat().replace("+00:00", "Z")
+    # the day is enough for people, and most models never change after the day they were made
+    modified = _day(row.get("lastModified"))
+    if modified and modified != _day(row.get("createdAt")):
+        tags["modified"] = modified
     later = card.get("new_version")
     if isinstance(later, str) and is_repo(later):
         tags[SUPERSEDED] = later

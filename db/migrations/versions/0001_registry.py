@@ -121,8 +121,8 @@ def create_organisms() -> None:
         sa.Column("host", sa.Text),
         sa.Column("gone_at", sa.BigInteger),
     )
-    op.create_index("place_organism", "place", ["organism", "uri"], unique=True)
-    op.create_index("place_uri", "place", ["uri", "organism"])
+    op.create_index("place_organism", "place", ["organism"])
+    op.create_index("place_uri", "place", ["uri", "organism"], unique=True)
     op.create_table(
         "file",
         sa.Column("place", ID, sa.ForeignKey("place.id"), primary_key=True, autoincrement=False),
