@@ -267,7 +267,7 @@ def rows(count: int, random_: random.Random) -> Iterator[dict[str, Any]]:
             tags += [tag for b in sorted(bases)
                      for tag in (f"base_model:{b}", f"base_model:{kind}:{b}")]  # fmt: skip
             card["base_model"] = sorted(bases)
-        changed = f"2026-{at % 10 + 1:02}-{at % 28 + 1:02}" if at % 10 < 4 else None
+        changed = f"2025-12-{at % 28 + 1:02}" if at % 10 < 4 else None
         day = f"{2022 + at * 4 // max(count, 1)}-{at % 12 + 1:02}-{at % 28 + 1:02}"
         row = {
             "_id": f"{at:024x}", "id": repo, "modelId": repo,

@@ -163,10 +163,10 @@ def test_space(tmp_path):
 def test_the_hub(tmp_path):
     pulled = hub.pull(tmp_path, 300, 1)
     assert pulled.raw["ratio"] > 0
-    time, memory, apart, whole = hub.dump(tmp_path, 400)
+    time, memory, apart, _ = hub.dump(tmp_path, 400)
     assert time.raw["ratio"] > 0
     assert memory.met
-    assert float(apart.measured) < float(whole.measured)
+    assert apart.raw["place"] > 0
 
 
 def test_the_same_questions_get_the_same_answers(tmp_path):

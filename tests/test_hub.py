@@ -324,6 +324,15 @@ def test_a_link_to_another_host_takes_no_token_there(hub: World, tmp_path: Path)
     assert hub.tokens_elsewhere == []
 
 
+def test_what_is_no_hub_is_told(hub: World, tmp_path: Path) -> None:
+    hub.cards["api/models"] = "<html>a page of a proxy</html>"  # answers for every path below /cdn
+    with lineage.open(tmp_path / "r.db") as registry:
+        with pytest.raises(HubUnavailable, match="is no Hub"):
+            registry.hub_pull_list(endpoint=f"{hub.url}/cdn")
+        hub.add("me/when", lastModified="yesterday")
+        assert registry.hub_pull_list(since="2020-01-01", endpoint=hub.url).created == 7
+
+
 def test_what_was_pulled_is_in_the_history(hub: World, tmp_path: Path) -> None:
     with lineage.open(tmp_path / "r.db", command="tests") as registry:
         registry.hub_pull("me/ft", endpoint=hub.url)

@@ -64,7 +64,8 @@ def tree(
         return
     text = render(family, kind, everything)
     if kind in TREES and (further := _further(family)):
-        note(f"{further:,} links to further parents are beside the tree: {kind} has one parent.")
+        count = "1 link" if further == 1 else f"{further:,} links"
+        note(f"{count} to further parents beside the tree: in {kind} a child has one parent.")
     if kind in PAGES and output is None:
         output = "lineage-tree.html"
     if output is None:

@@ -62,11 +62,18 @@ def export(kind: str, output: str | None, schema: bool) -> None:
         else:
             file = stack.enter_context(whole_file(output))
         for piece in _progress(formats.export(connection, kind), "pieces written"):
+            if output is None and sys.stdout.isatty():
+                piece = for_terminal(piece)
             file.write(piece.encode("utf-8", "backslashreplace"))
             count += 1
     if output is not None:
         written = _organisms(count) if kind == "jsonl" else "The registry is"
         click.echo(f"{written} written to {shown(output)}.")
+
+
+def for_terminal(piece: str) -> str:
+    """Text of a format on a terminal: lines stay, what could steer it is written out."""
+    return "\n".join(map(shown, piece.split("\n")))
 
 
 @click.command("import")

@@ -65,10 +65,10 @@ class Hub:
         path = f"/api/models/{quote(repo)}"
         if revision:
             path += f"/revision/{quote(revision, safe='')}"
-        row: dict[str, Any] = self.get(path, {"blobs": "true"}, repo).json()
+        row: dict[str, Any] = _json(self.get(path, {"blobs": "true"}, repo), repo, dict)
         siblings = row.get("siblings") or ()
         if any(str(one.get("rfilename", "")).startswith(".eval_results/") for one in siblings):
-            known = self.get(path, {"expand": "evalResults"}, repo).json()
+            known = _json(self.get(path, {"expand": "evalResults"}, repo), repo, dict)
             row["evalResults"] = known.get("evalResults")
         return row
 
@@ -97,10 +97,24 @@ class Hub:
             response = self.get(path, query)
             link = response.links.get("next", {}).get("url")
             following = urlsplit(link).query if link else None
-            yield response.json(), following
+            yield _json(response, "the list of models", list), following
             if not following:
                 return
             path, query = f"/api/models?{following}", None
+
+
+def _json(response: Any, what: str, kind: type) -> Any:
+    """The JSON of a response; a page of a proxy, for one, is none."""
+    try:
+        value = response.json()
+    except ValueError:
+        value = None
+    if not isinstance(value, kind):
+        raise HubUnavailable(
+            f"what answered for {what} is no Hub: it sent no such JSON. Is there a proxy between, "
+            "or another HF_ENDPOINT?"
+        )
+    return value
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 from lineage.errors import InvalidValue, LineageError
 from lineage.hub.client import Hub, HubUnavailable, NoAccess
-from lineage.hub.rows import VOLATILE, Read, is_repo, named_parents, read
+from lineage.hub.rows import VOLATILE, Read, is_repo, named_parents, read, time_of
 from lineage.organism import utc
 from lineage.registration import Registered, register
 from lineage.store import Act, Store, micros
@@ -367,9 +367,10 @@ class _Crawl:
     def wanted(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The models of a page, up to the first that has not changed since."""
         for row in rows:
-            modified = row.get("lastModified") if isinstance(row, dict) else None
-            if modified is not None and (self.newest is None or self.until is not None):
-                at = micros(utc(modified))
+            at = None
+            if isinstance(row, dict) and (self.newest is None or self.until is not None):
+                at = time_of(row.get("lastModified"))
+            if at is not None:
                 self.newest = at if self.newest is None else self.newest
                 if self.until is not None and at < self.until:
                     return

@@ -162,7 +162,7 @@ def _facts(
         )
     if isinstance(licence, str) and (licence := _UNKEPT.sub("", licence).strip()):
         facts["licence"] = licence
-    if (created := _time(row.get("createdAt"))) is not None:
+    if (created := time_of(row.get("createdAt"))) is not None:
         facts["created"] = created
     for source in (row.get("safetensors"), row.get("gguf")):
         if isinstance(source, Mapping):
@@ -192,7 +192,7 @@ def _weights_facts(source: Mapping[str, Any], facts: dict[str, Any]) -> None:
         facts.setdefault("architecture", _UNKEPT.sub("", known))
 
 
-def _time(value: Any) -> int | None:
+def time_of(value: Any) -> int | None:
     """A time of the Hub as microseconds since 1970."""
     if value is None or value == "":
         return None
@@ -313,7 +313,7 @@ def _score(
         aside.append(f"a score of {number:g} tells no task or metric.")
         return
     niche = Niche(words[0], words[1], words[2])
-    when = _time(at)
+    when = time_of(at)
     try:
         scores.setdefault(niche, Score(niche, number, at=None if when is None else utc(at)))
     except LineageError as error:
