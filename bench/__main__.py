@@ -25,6 +25,7 @@ from bench import (
     keeping,
     peers,
     questions,
+    scanning,
     selecting,
     space,
     starting,
@@ -91,6 +92,7 @@ def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
     yield hub.pull(folder, size.hub[0], 3)
     yield from hub.dump(folder, size.hub[1])
     yield from questions.questions(folder, size.family, with_mlflow)
+    yield from scanning.scans(folder, size.small, 3)
     yield crowd.crowd(folder, *size.crowd)
     yield starting.start(size.starts)
     yield attack.under_attack(folder, size.trees)

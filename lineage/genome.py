@@ -4,6 +4,7 @@ facts in their headers. Nothing is loaded or unpickled, and no length in a file 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -17,8 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BufferedReader
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeGuard
 
 from lineage.errors import GenomeError, InvalidValue
 from lineage.organism import File, text
@@ -114,7 +114,7 @@ class Watcher(Protocol):
         ...
 
 
-Watch = Callable[[BufferedReader, str, int, Sequence[Tensor] | None], Watcher | None]
+Watch = Callable[[BinaryIO, str, int, Sequence[Tensor] | None], Watcher | None]
 """Looks into an open file, given its path in the checkpoint, its size in bytes, and its tensors
 where it is a safetensors file of the genome; whoever is returned sees its bytes."""
 
@@ -459,9 +459,9 @@ def _hash_all(
         return not stop.is_set()
 
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
-    workers = max(1, workers or min(8, os.cpu_count() or 1))
     if workers == 1 or len(names) < 2 or sizes[names[1]] < _WORTH_A_THREAD:
         return {name: _read_file(folder, name, how, tell) for name in names}
+    workers = max(1, workers or min(8, os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:
         jobs = [pool.submit(_read_file, folder, name, how, tell) for name in names]
         try:
@@ -476,42 +476,63 @@ def _read_file(folder: str, name: str, how: _How, tell: Callable[[int], bool]) -
     full = f"{folder}/{name}" if folder != "/" else f"/{name}"
     try:
         # A pipe that took the place of a file must not keep us waiting.
-        with open(full, "rb", opener=_at_once) as file:
-            before = os.fstat(file.fileno())
+        descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):
                 raise GenomeError(f"{full!r} is not a file. Put the file itself there.")
-            size = before.st_size
-            sight = _look(file, size, folder, name) if name in how.genome else _NOTHING
-            watcher = how.watch(file, name, size, sight.tensors) if how.watch else None
-            feeds: list[Callable[[memoryview], object]] = []
-            if watcher is not None:
-                feeds.append(watcher.feed)
-            kept: bytearray | None = None
-            if name == "config.json" and size <= MAX_CONFIG:
-                kept = bytearray()
-                feeds.append(kept.extend)
-            done, digest = size, how.digests.get(name)
-            if digest is None:
-                file.seek(0)
-                done, digest = _sha256(file, size, tell, feeds)
+            seen = _see(descriptor, before, folder, name, how, tell)
+        finally:
+            os.close(descriptor)
         after = os.stat(full)
     except OSError as error:
         raise _unreadable(full, error) from error
-    if done != size or _stamp(before) != _stamp(after):
+    if seen.bytes != before.st_size or _stamp(before) != _stamp(after):
         raise GenomeError(
             f"{full!r} changed while it was read. Register it when nothing writes to it any more."
         )
+    return seen
+
+
+def _see(
+    descriptor: int,
+    status: os.stat_result,
+    folder: str,
+    name: str,
+    how: _How,
+    tell: Callable[[int], bool],
+) -> _Seen:
+    """What is in an open file. A small one is read at once and looked into in memory: to seek in it
+    would be to read it many times."""
+    size = status.st_size
+    whole = os.read(descriptor, size + 1) if size < _BLOCK else None
+    source: BinaryIO = (
+        os.fdopen(descriptor, "rb", closefd=False) if whole is None else io.BytesIO(whole)
+    )
+    sight = _look(source, size, folder, name) if name in how.genome else _NOTHING
+    watcher = how.watch(source, name, size, sight.tensors) if how.watch else None
+    feeds: list[Callable[[memoryview], object]] = [] if watcher is None else [watcher.feed]
+    kept: bytearray | None = None
+    if name == "config.json" and size <= MAX_CONFIG:
+        kept = bytearray()
+        feeds.append(kept.extend)
+    done, digest = size, how.digests.get(name)
+    if digest is None and whole is None:
+        source.seek(0)
+        done, digest = _sha256(source, size, tell, feeds)
+    elif digest is None and whole is not None:
+        done, digest = len(whole), hashlib.sha256(whole).hexdigest()
+        for feed in feeds:
+            feed(memoryview(whole))
+        tell(done)
+    assert digest is not None
     return _Seen(
-        done, digest, before.st_mtime_ns, _elements(sight.tensors), sight.external, kept
+        done, digest, status.st_mtime_ns, _elements(sight.tensors), sight.external, kept
     )
 
 
-def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
 def _sha256(
-    file: BufferedReader,
+    file: Any,
     size: int,
     tell: Callable[[int], bool],
     feeds: Sequence[Callable[[memoryview], object]],
@@ -555,7 +576,7 @@ class _Sight(NamedTuple):
 _NOTHING = _Sight(None, ())
 
 
-def _look(file: BufferedReader, size: int, folder: str, name: str) -> _Sight:
+def _look(file: BinaryIO, size: int, folder: str, name: str) -> _Sight:
     full = os.path.join(folder, name)
     if size == 0:
         raise GenomeError(f"{full!r} is empty: no weights were saved. Save or fetch it again.")
@@ -638,7 +659,7 @@ def _lie(full: str, what: str) -> GenomeError:
     return GenomeError(f"{full!r} is not what it claims to be: {what}. Save or fetch it again.")
 
 
-def _tensors(file: BufferedReader, size: int, full: str) -> list[Tensor]:
+def _tensors(file: BinaryIO, size: int, full: str) -> list[Tensor]:
     """The tensors of a safetensors file in the order of their data, from its header: 8 bytes of
     length, little endian, then JSON. They must fill the rest of the file, without hole or overlap:
     https://huggingface.co/docs/safetensors (Format)."""
@@ -717,7 +738,7 @@ _ONNX: Mapping[str, Mapping[int, str]] = {
 _EXTERNAL_DATA, _DATA_LOCATION, _EXTERNAL = 13, 14, 1
 
 
-def _locations(file: BufferedReader, size: int, full: str) -> set[str]:
+def _locations(file: BinaryIO, size: int, full: str) -> set[str]:
     """Every `location` of external data in an ONNX model, as written there."""
     found: set[str] = set()
     for begin, end in onnx_tensors(file, size, full):
@@ -725,7 +746,7 @@ def _locations(file: BufferedReader, size: int, full: str) -> set[str]:
     return found
 
 
-def onnx_tensors(file: BufferedReader, size: int, full: str) -> Iterator[tuple[int, int]]:
+def onnx_tensors(file: BinaryIO, size: int, full: str) -> Iterator[tuple[int, int]]:
     """Where each tensor message of an ONNX model begins and ends, wherever in it."""
     todo = [("model", 0, size)]
     while todo:
@@ -739,7 +760,7 @@ def onnx_tensors(file: BufferedReader, size: int, full: str) -> Iterator[tuple[i
                 todo.append((inner, start, stop))
 
 
-def _tensor_location(file: BufferedReader, begin: int, end: int, full: str) -> Iterator[str]:
+def _tensor_location(file: BinaryIO, begin: int, end: int, full: str) -> Iterator[str]:
     external, entries = False, []
     for number, start, stop, value in protobuf(file, begin, end, full):
         if number == _DATA_LOCATION:
@@ -752,13 +773,13 @@ def _tensor_location(file: BufferedReader, begin: int, end: int, full: str) -> I
             yield _bytes(file, *pair[2]).decode("utf-8", "replace")
 
 
-def _bytes(file: BufferedReader, start: int, stop: int) -> bytes:
+def _bytes(file: BinaryIO, start: int, stop: int) -> bytes:
     file.seek(start)
     return file.read(min(stop - start, 4096))  # the longest path there is
 
 
 def protobuf(
-    file: BufferedReader, at: int, end: int, full: str
+    file: BinaryIO, at: int, end: int, full: str
 ) -> Iterator[tuple[int, int, int, int | None]]:
     """The fields of a protocol buffer message in bytes [at, end) of the file: number, where the
     content begins and ends (nothing for a number), and its value where it is a varint."""
@@ -786,7 +807,7 @@ def protobuf(
         yield key >> 3, start, at, value
 
 
-def _varint(file: BufferedReader, at: int, full: str) -> tuple[int, int]:
+def _varint(file: BinaryIO, at: int, full: str) -> tuple[int, int]:
     """The number at the file's position `at`, and the position after it."""
     value = 0
     for index in range(10):

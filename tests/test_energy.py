@@ -551,3 +551,24 @@ def test_the_command_reads_a_file_of_emissions_once(tmp_path):
         events = [event.kind for event in registry.history("sft")]
     assert (cost.gco2e, cost.meter) == (pytest.approx(10), "codecarbon 3.0.1, FRA")
     assert events == ["registered", "metered"]
+
+
+def test_the_command_reads_the_carbon_of_a_card_once(tmp_path):
+    from click.testing import CliRunner
+
+    from lineage.cli import main
+
+    (tmp_path / "README.md").write_text("---\nco2_eq_emissions: {emissions: 12, source: x}\n---\n")
+    (tmp_path / "plain.md").write_text("# no front matter\n")
+    with lineage.open("registry.db") as registry:
+        registry.register(name="sft")
+
+    def meter(*given: str) -> str:
+        return CliRunner().invoke(main, ["--db", "registry.db", "meter", "sft", *given]).output
+
+    assert "1 of them new" in meter("--from", "README.md")
+    assert "none of them new" in meter("--from", "README.md")
+    assert "no co2_eq_emissions" in meter("--from", "plain.md")
+    with lineage.open("registry.db") as registry:
+        (cost,) = registry.record("sft").power
+    assert (cost.gco2e, cost.source) == (12, "declared")

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from lineage.cli.reading import (
     score_text,
 )
 from lineage.energy import Site, codecarbon_costs
-from lineage.errors import InvalidValue, RegistryUnavailable, SchemaMismatch
+from lineage.errors import InvalidValue, LineageError, RegistryUnavailable, SchemaMismatch
 from lineage.organism import (
     DIRECTIONS,
     PERS,
@@ -394,8 +395,9 @@ def _scores(registry: Registry, organism: Organism) -> dict[Any, Score]:
 @click.option("--currency", help="Like EUR.")
 @click.option("--gco2e", type=float, help="Grams of CO2 equivalent.")
 @click.option(
-    "--from", "file", metavar="EMISSIONS.CSV", type=click.Path(exists=True, dir_okay=False),
-    help="The runs in a file that codecarbon wrote, each counted once.",
+    "--from", "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+    help="The runs in an emissions.csv that codecarbon wrote, or the co2_eq_emissions of a model "
+    "card (.md), each counted once.",
 )  # fmt: skip
 @registry_options
 def meter(
@@ -409,6 +411,7 @@ def meter(
     lineage meter sft --watts 700 --hours 8
     lineage meter sft --phase serving --per token --joules 0.4
     lineage meter sft --from emissions.csv
+    lineage meter sft --from README.md
     """
     if file is not None:
         _meter_from(ref, file, known["phase"])
@@ -439,7 +442,7 @@ def meter(
 
 
 def _meter_from(ref: str, file: str, phase: str) -> None:
-    """Record the runs that codecarbon wrote to a file."""
+    """Record the runs that codecarbon wrote to a file, or what a model card says."""
     given = {
         option.opts[0]
         for option in click.get_current_context().command.params
@@ -453,16 +456,35 @@ def _meter_from(ref: str, file: str, phase: str) -> None:
             f"{', '.join(sorted(given))}: --from takes the figures from the file. Give one or "
             "the other."
         )
-    costs = codecarbon_costs(file, phase)
+    from lineage.store import with_uuid
+
+    card = file.lower().endswith(".md")
+    costs = _card_costs(file, phase) if card else codecarbon_costs(file, phase)
     registry = open_registry()
-    had = len(registry.record(ref).power)
-    organism = registry.meter(ref, *costs)
-    new = len(registry.record(organism).power) - had
-    told = energy_text(math.fsum(cost.joules or 0 for cost in costs))
+    before = registry.record(ref)
+    own = before.organism.digest or before.organism.ref
+    organism = registry.meter(ref, *(with_uuid(cost, f"{own}/") for cost in costs))
+    new = len(registry.record(organism).power) - len(before.power)
+    told = ", ".join(map(power_text, costs[:1])) if card else (
+        f"{energy_text(math.fsum(cost.joules or 0 for cost in costs))} in all"
+    )  # fmt: skip
     say(
-        f"{phase} of {organism}: {counted(len(costs), 'run')} in {file}, {told} in all; "
+        f"{phase} of {organism}: {counted(len(costs), 'run')} in {file}, {told}; "
         f"{new or 'none'} of them new"
     )
+
+
+def _card_costs(file: str, phase: str) -> list[PowerCost]:
+    """What a model card says of its carbon."""
+    from lineage.readers.card import card
+
+    try:
+        said = card(Path(file).read_bytes(), "")
+    except ValueError as error:
+        raise LineageError(f"{file} was not read: {error}.") from None
+    if not said.power:
+        raise LineageError(f"{file} says no co2_eq_emissions in its front matter.")
+    return [replace(cost, phase=phase) for cost in said.power]
 
 
 # ---- Names, tags, protection

@@ -68,7 +68,7 @@ def read(row: Mapping[str, Any], renamed: Mapping[str, str] | None = None) -> Re
         _genome(new, place, siblings)
     if card:
         if index := card.get("model-index"):
-            new.scores = tuple(_of_index(index, aside))
+            new.scores = tuple(of_index(index, aside))
         if (co2 := card.get("co2_eq_emissions")) is not None:
             new.power = tuple(_emissions(repo, co2, aside))
     if results := row.get("evalResults"):
@@ -258,7 +258,7 @@ def _genome(new: Registration, place: str, siblings: Iterable[Any]) -> None:
 # ---- scores
 
 
-def _of_index(index: Any, aside: list[str]) -> list[Score]:
+def of_index(index: Any, aside: list[str]) -> list[Score]:
     """The metrics of a card's `model-index` (hub-docs, model-card metadata): the niche is the
     dataset (with its configuration), the metric's type, and the split."""
     scores: dict[Niche, Score] = {}

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from lineage.errors import InvalidValue
-from lineage.organism import Niche, PowerCost, Score
+from lineage.hub.rows import of_index
+from lineage.organism import PowerCost
 from lineage.readers.plain_yaml import plain_yaml
 from lineage.readers.said import Said
 
@@ -35,11 +35,10 @@ def card(content: bytes | bytearray, folder: str) -> Said:
         )
     said.fact("licence", known.get("license"))
     said.tag("new_version", known.get("new_version"))
-    for score in _scores(known.get("model-index"), said):
-        if len(said.scores) >= MOST_SCORES:
-            said.notes.append(f"{NAME} gives more than {MOST_SCORES:,} scores: the rest is left.")
-            break
-        said.scores.append(score)
+    aside: list[str] = []
+    if index := known.get("model-index"):
+        said.scores = of_index(index, aside)[:MOST_SCORES]
+    said.notes += (f"{NAME}: {reason}" for reason in aside)
     _carbon(known.get("co2_eq_emissions"), said)
     return said
 
@@ -65,30 +64,6 @@ def _several(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _scores(index: Any, said: Said) -> Iterator[Score]:
-    """The scores of a `model-index`: the niche is the data set (with its configuration where it has
-    several), the metric, and the split."""
-    for model in _mappings(index):
-        for result in _mappings(model.get("results")):
-            data, task = _mapping(result.get("dataset")), _mapping(result.get("task"))
-            name = data.get("type") or data.get("name") or task.get("type")
-            config = data.get("config")
-            if isinstance(config, str) and config != "default":
-                name = f"{name}/{config}"
-            split = data.get("split")
-            for metric in _mappings(result.get("metrics")):
-                kind = metric.get("type") or metric.get("name")
-                try:
-                    if not isinstance(name, str) or not isinstance(kind, str):
-                        raise InvalidValue("a score without data set or metric")
-                    niche = Niche.parse(
-                        f"{name}/{kind.replace('/', ' ')}", split if isinstance(split, str) else ""
-                    )
-                    yield Score(niche, metric.get("value"))  # type: ignore[arg-type]
-                except InvalidValue as error:
-                    said.notes.append(f"{NAME}: a score was left out: {error}")
-
-
 def _carbon(written: Any, said: Said) -> None:
     """`co2_eq_emissions`: grams of CO2 equivalent of training, a number or a mapping."""
     known = _mapping(written) or {"emissions": written}
@@ -106,8 +81,3 @@ def _carbon(written: Any, said: Said) -> None:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _mappings(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, list):
-        yield from (one for one in value if isinstance(one, dict))

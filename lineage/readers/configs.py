@@ -4,7 +4,6 @@ mergekit, diffusers."""
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -160,7 +159,7 @@ def _history(entries: Sequence[Mapping[str, Any]], every: Any, said: Said) -> No
             step, following = entries[index - 1].get("step"), entry.get("step")
             if step != following and isinstance(step, int) and step % saves == 0:
                 said.earlier.append(rolling.hexdigest()[:32])
-        rolling.update(json.dumps(entry, sort_keys=True).encode("utf-8", "surrogatepass"))
+        rolling.update(repr(sorted(entry.items())).encode("utf-8", "surrogatepass"))
     del said.earlier[:-MOST_EARLIER]
     if entries:
         said.history = rolling.hexdigest()[:32]

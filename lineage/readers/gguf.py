@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import math
 import struct
-from io import BufferedReader
-from typing import Any
+from typing import Any, BinaryIO
 
 from lineage.genome import Tensor
 from lineage.readers.said import Said
@@ -34,7 +33,7 @@ _NAMES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8
 _UNQUANTIZED = ("F32", "F16", "BF16", "F64")
 
 
-def gguf(file: BufferedReader, size: int, name: str) -> tuple[Said, list[Tensor]]:
+def gguf(file: BinaryIO, size: int, name: str) -> tuple[Said, list[Tensor]]:
     """What a GGUF file says, and its tensors in the order of their data. Raises ValueError that
     says what is wrong with it."""
     try:
@@ -46,7 +45,7 @@ def gguf(file: BufferedReader, size: int, name: str) -> tuple[Said, list[Tensor]
 class _Cursor:
     """Reads forward, and never past the end of the file."""
 
-    def __init__(self, file: BufferedReader, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size, self.at = file, size, 0
         file.seek(0)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
-from io import BufferedReader
-from typing import Any
+from typing import Any, BinaryIO
 
 from lineage.errors import InvalidValue
 from lineage.organism import whole
@@ -25,7 +24,7 @@ class _Unknown:
 _UNKNOWN, _MARK = _Unknown(), _Unknown()
 
 
-def lightning(file: BufferedReader, size: int, name: str) -> Said:
+def lightning(file: BinaryIO, size: int, name: str) -> Said:
     """What a `.ckpt` says of itself: epoch, step, version. Raises ValueError where it lies; what is
     no checkpoint of Lightning says nothing."""
     said = Said()

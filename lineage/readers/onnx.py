@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from io import BufferedReader
+from typing import BinaryIO
 
 from lineage.errors import GenomeError
 from lineage.genome import Tensor, onnx_tensors, protobuf
@@ -17,7 +17,7 @@ _TYPES = {1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9:
 MOST_PROPERTIES = 1_000
 
 
-def onnx(file: BufferedReader, size: int, name: str) -> tuple[Said, list[Tensor]]:
+def onnx(file: BinaryIO, size: int, name: str) -> tuple[Said, list[Tensor]]:
     """What a model says, and its tensors whose data lies in the file, in the order of their data.
     Raises ValueError that says what is wrong with it."""
     try:
@@ -31,7 +31,7 @@ def onnx(file: BufferedReader, size: int, name: str) -> tuple[Said, list[Tensor]
         raise ValueError(str(error)) from None
 
 
-def _tensor(file: BufferedReader, begin: int, end: int, full: str) -> Tensor | None:
+def _tensor(file: BinaryIO, begin: int, end: int, full: str) -> Tensor | None:
     shape: list[int] = []
     kind, data, name = 0, None, ""
     for number, start, stop, value in protobuf(file, begin, end, full):
@@ -50,7 +50,7 @@ def _tensor(file: BufferedReader, begin: int, end: int, full: str) -> Tensor | N
     return Tensor(name, _TYPES[kind], tuple(shape), *data) if math.prod(shape) else None
 
 
-def _packed(file: BufferedReader, start: int, stop: int) -> list[int]:
+def _packed(file: BinaryIO, start: int, stop: int) -> list[int]:
     """Numbers written one after the other, as varints."""
     file.seek(start)
     found, value, shift = [], 0, 0
@@ -63,12 +63,12 @@ def _packed(file: BufferedReader, start: int, stop: int) -> list[int]:
     return found
 
 
-def _text(file: BufferedReader, start: int, stop: int) -> str:
+def _text(file: BinaryIO, start: int, stop: int) -> str:
     file.seek(start)
     return file.read(min(stop - start, 4096)).decode("utf-8", "replace")
 
 
-def _said(file: BufferedReader, size: int, name: str) -> Said:
+def _said(file: BinaryIO, size: int, name: str) -> Said:
     said, properties = Said(kinds=["onnx"]), 0
     for number, start, stop, _ in protobuf(file, 0, size, name):
         if number == _PRODUCER:

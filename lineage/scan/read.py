@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from io import BufferedReader
+from typing import BinaryIO
 
 from lineage import genome
 from lineage.genome import Genome, Tensor, Watcher
@@ -37,13 +37,10 @@ class Found:
     that can prove something, with their bytes."""
 
     candidate: Candidate
+    name: str
     genome: Genome
     said: Said
     tensors: dict[bytes, int] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return genome.default_name(self.candidate.place)
 
     @property
     def modified(self) -> int:
@@ -72,7 +69,7 @@ class _Looking:
         self.inside = Said()
 
     def __call__(
-        self, file: BufferedReader, name: str, size: int, tensors: Sequence[Tensor] | None
+        self, file: BinaryIO, name: str, size: int, tensors: Sequence[Tensor] | None
     ) -> Watcher | None:
         if name in READERS:
             if size > MOST_BYTES:
@@ -88,7 +85,7 @@ class _Looking:
         self.digests.append(TensorDigests(file, known))
         return self.digests[-1]
 
-    def _tensors(self, file: BufferedReader, name: str, size: int) -> Sequence[Tensor]:
+    def _tensors(self, file: BinaryIO, name: str, size: int) -> Sequence[Tensor]:
         """The tensors of a file of another format, and what its header says."""
         ending = os.path.splitext(name)[1].lower()
         said = Said()
@@ -137,7 +134,7 @@ def read(candidate: Candidate, beside: dict[str, Said], workers: int | None = No
     said = looking.said()
     if candidate.beside is not None:
         said.add(_beside(candidate, beside))
-    return Found(candidate, found, said, tensors)
+    return Found(candidate, genome.default_name(candidate.place), found, said, tensors)
 
 
 def _beside(candidate: Candidate, known: dict[str, Said]) -> Said:

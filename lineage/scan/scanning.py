@@ -16,7 +16,7 @@ from lineage.references import this_host
 from lineage.registration import Registered, Registration, register, registration
 from lineage.scan.read import Found, read
 from lineage.scan.relate import MOST, Proposed, Related, Relating, Relations
-from lineage.scan.walk import Candidate, Stamp, walk
+from lineage.scan.walk import Candidate, Stamp, storable, walk
 from lineage.store import Act, Store
 
 BATCH = 500
@@ -69,8 +69,9 @@ def scan(
     """Scan folders; with `apply` register what was found. Raises LineageError for a root that is no
     folder; whatever else is wrong is set aside, and the rest goes in."""
     walked = walk(roots)
+    names = [one.place for one in walked.candidates if storable(one)]
     with store.database.read() as connection:
-        known = _recorded(connection, [one.place for one in walked.candidates])
+        known = _recorded(connection, names)
     new, unchanged = [], {}
     for one in walked.candidates:
         record = known.get(one.place)
@@ -162,6 +163,8 @@ def _read_all(
     found: list[Found] = []
 
     def attempt(one: Candidate) -> Found | tuple[str, str]:
+        if not storable(one):
+            return one.place, "has a name that is not UTF-8. Rename it."
         try:
             return read(one, beside, workers=1 if len(large) > 1 else None)
         except (LineageError, OSError) as error:

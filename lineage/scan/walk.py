@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lineage import genome
-from lineage.errors import GenomeError, LineageError
+from lineage.errors import LineageError
 
 Stamp = tuple[int, int]
 """The size of a file in bytes, and when it was modified, in nanoseconds since 1970."""
@@ -152,7 +153,7 @@ def _visit(top: _Folder, root: str, found: Walked) -> None:
         if ALL_BELOW & folder.files.keys() or _is_one(folder):
             files, inner, broken = _below(folder)
             todo += inner
-            _note(Candidate(folder.path, folder.path, root, files), broken, found)
+            _keep(Candidate(folder.path, folder.path, root, files), broken, found)
         else:
             _separate(folder, root, found)
             todo += folder.folders.values()
@@ -160,7 +161,7 @@ def _visit(top: _Folder, root: str, found: Walked) -> None:
 
 def _is_one(folder: _Folder) -> bool:
     """Whether the weights that lie in a folder are one checkpoint."""
-    names = genome.weights([*folder.files, *folder.broken])
+    names = _weights((*folder.files, *folder.broken))
     if not names:
         return False
     sets = {match.group(1, 2, 3) for name in names if (match := _SHARD.fullmatch(name))}
@@ -210,7 +211,7 @@ def _separate(folder: _Folder, root: str, found: Walked) -> None:
         readme = folder.path if "README.md" in folder.files else None
         files = {name: folder.files[name]}
         one = Candidate(place, folder.path, root, files, beside=readme, alone=len(names) == 1)
-        _note(one, {}, found)
+        found.candidates.append(one)
 
 
 def _cached(folder: _Folder, root: str, found: Walked) -> None:
@@ -225,8 +226,7 @@ def _cached(folder: _Folder, root: str, found: Walked) -> None:
         if _COMMIT.fullmatch(commit):
             one.hub = f"hf:{repository}@{commit}"
         one.digests = dict(_blobs(snapshot, blobs))
-        if genome.weights(files) or broken:
-            _note(one, broken, found)
+        _keep(one, broken, found)
     try:
         with open(f"{folder.path}/refs/main", encoding="ascii") as file:
             commit = file.read(100).strip()
@@ -248,26 +248,26 @@ def _blobs(snapshot: _Folder, blobs: str) -> Iterator[tuple[str, str]]:
         todo += ((f"{prefix}{name}/", deeper) for name, deeper in one.folders.items())
 
 
-def _note(one: Candidate, broken: Mapping[str, str], found: Walked) -> None:
-    """Keep a candidate, unless something is wrong with it already."""
-    genomic = genome.weights([*one.files, *broken])
+@lru_cache(maxsize=1024)
+def _weights(names: tuple[str, ...]) -> frozenset[str]:
+    """`genome.weights`: the folders of a run all hold the same names."""
+    return genome.weights(names)
+
+
+def _keep(one: Candidate, broken: Mapping[str, str], found: Walked) -> None:
+    """Keep a candidate that has weights, unless some of them cannot be had."""
+    genomic = _weights((*one.files, *broken))
     missing = next((name for name in sorted(broken) if name in genomic), None)
     if missing is not None:
         found.set_aside.append((f"{_ended(one.folder)}{missing}", broken[missing]))
-    elif not _storable(one.place, one.files):
-        found.set_aside.append((one.place, "has a name that is not UTF-8. Rename it."))
     elif genomic:
-        try:
-            genome.expect_all_shards(one.folder, genomic)
-        except GenomeError as error:
-            found.set_aside.append((one.place, str(error)))
-        else:
-            found.candidates.append(one)
+        found.candidates.append(one)
 
 
-def _storable(place: str, names: Iterable[str]) -> bool:
+def storable(one: Candidate) -> bool:
+    """Whether both databases can keep the names of a candidate."""
     try:
-        "\n".join((place, *names)).encode()
+        "\n".join((one.place, *one.files)).encode()
     except UnicodeEncodeError:
         return False
     return True
