@@ -357,6 +357,14 @@ def test_another_process_is_seen_and_a_killed_one_is_not(tmp_path):
     assert not overlap.Entry(tmp_path / "meters").end()
 
 
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"1 \xff", b"\0" * 200, b"1 2 3"])
+def test_an_entry_that_is_broken_stops_nobody(tmp_path, content):
+    entry = overlap.Entry(tmp_path / "meters")
+    (tmp_path / "meters" / "broken").write_bytes(content)
+    (tmp_path / "meters" / "folder").mkdir()
+    assert not entry.end()
+
+
 def test_where_no_entry_can_be_made_nobody_is_seen(tmp_path):
     (tmp_path / "meters").write_text("in the way")
     assert not overlap.Entry(tmp_path / "meters").end()

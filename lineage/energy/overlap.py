@@ -75,7 +75,8 @@ class Entry:
 
 def _ended(path: str) -> int | None:
     """When the interval of an entry ended; None while it runs. One that was killed ended at an
-    unknown time: 0, before all others. What is old is taken away."""
+    unknown time: 0, before all others; so is one that was killed before it wrote when it began. What
+    is old is taken away."""
     import fcntl
 
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -87,6 +88,6 @@ def _ended(path: str) -> int | None:
         if time.time() - os.fstat(file).st_mtime > KEPT_SECONDS:
             with suppress(OSError):  # another user's
                 os.unlink(path)
-        return int([*os.read(file, 100).split(), b"0"][1])
+        return int([*os.read(file, 100).split(), b"0", b"0"][1])
     finally:
         os.close(file)
