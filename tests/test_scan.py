@@ -664,6 +664,12 @@ def test_a_scan_gives_what_register_gives(tmp_path: Path) -> None:
         one.scan(tmp_path / "zoo", apply=True)
         other.register(folder)
         a, b = one.record("m"), other.record("m")
+        kept = [
+            opened.database.connection.rows("SELECT kind, body FROM configuration JOIN document d "
+                                            "ON d.id = document")
+            for opened in (one, other)
+        ]  # fmt: skip
+    assert kept[0] == kept[1] != []
     assert a.files == b.files
     assert a.organism.digest == b.organism.digest
     assert a.organism.architecture == b.organism.architecture

@@ -75,8 +75,7 @@ class Entry:
 
 def _ended(path: str) -> int | None:
     """When the interval of an entry ended; None while it runs. One that was killed ended at an
-    unknown time: 0, before all others; so is one that was killed before it wrote when it began. What
-    is old is taken away."""
+    unknown time: 0, before all others. What is old is taken away."""
     import fcntl
 
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

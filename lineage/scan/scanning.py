@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from lineage import configurations
 from lineage.database import Connection
 from lineage.errors import LineageError
 from lineage.readers.said import Said
@@ -236,7 +237,9 @@ def _parents_first(
 def _bare(one: Found) -> dict[str, Any]:
     """What is registered of a checkpoint whatever its files say."""
     known = one.genome
+    config = {"model": known.configuration} if known.configuration is not None else {}
     return {
+        "configuration": config if configurations.kept(config) else None,
         "name": one.name,
         "digest": known.digest,
         "files": known.files,
