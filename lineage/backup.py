@@ -17,8 +17,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from lineage import schema
-from lineage.database import Database, locate
+from lineage import copying, schema
+from lineage.database import Database, connect, locate
 from lineage.errors import InvalidValue, LineageError, RegistryUnavailable, SchemaMismatch
 
 Progress = Callable[[int, int], object]
@@ -77,14 +77,18 @@ def backup(
 ) -> Backup:
     """Copy a registry to `file`, readable by the user alone, while others read and write: all of it
     as of one moment. SQLite by its online backup (https://www.sqlite.org/backup.html), verified
-    page by page and by the rows of each table; PostgreSQL by its own `pg_dump`.
+    page by page and by the rows of each table; PostgreSQL by its own `pg_dump`, and where that is
+    not on the PATH as an SQLite file, verified row by row.
 
     A file that is there is replaced with `force`, once the new one is whole. Raises InvalidValue
     where it is not, and RegistryUnavailable where no copy could be made; nothing is left then."""
     target = Path(os.path.realpath(Path(file).expanduser()))
     _check_target(database, target, force)
     with _writing(target), _arriving(target) as partial:
-        if database.postgresql:
+        if database.postgresql and not all(map(shutil.which, ("pg_dump", "pg_restore"))):
+            organisms = _as_sqlite(database, partial)
+            restore = f"lineage --db URL db restore {_quoted(target)}"
+        elif database.postgresql:
             organisms = _dump(database, partial)
             restore = f"pg_restore --clean --if-exists --no-owner --dbname=URL {_quoted(target)}"
         else:
@@ -102,7 +106,8 @@ def restore(
 ) -> Restored:
     """Put a copy in the place of the SQLite registry `db`, once it is known to be a registry, whole
     and of a schema that this lineage knows. What was there is kept beside it, as
-    `registry.replaced.TIME.db`. An older schema stays as it is: `upgrade` comes next.
+    `registry.replaced.TIME.db`. An older schema stays as it is: `upgrade` comes next. Into
+    PostgreSQL a copy that is an SQLite file goes too, where the database holds no organism yet.
 
     Nobody else may have the registry open: what others remember of it would not be true any more,
     and what they write would go to the kept file. Raises InvalidValue for a file that cannot be
@@ -110,6 +115,11 @@ def restore(
     in use or cannot be written; nothing was changed then."""
     address = locate(db)
     source = Path(file).expanduser().absolute()
+    if address.file is None and not _is_dump(source):
+        copied_rows = copying.copy(source, str(address.url.render_as_string(hide_password=False)))
+        return Restored(
+            str(address), str(source), copied_rows.organisms, schema.REVISIONS[-1], None
+        )
     if address.file is None:
         raise InvalidValue(
             f"{address} is PostgreSQL: bring a dump back with `pg_restore --clean --if-exists "
@@ -376,15 +386,29 @@ def _set_aside(registry: Path, lock: sqlite3.Connection | None) -> Path | None:
 # PostgreSQL
 
 
+def _is_dump(source: Path) -> bool:
+    """Whether a file was written by pg_dump, by its first bytes."""
+    try:
+        with source.open("rb") as file:
+            return file.read(5) == b"PGDMP"
+    except OSError:
+        return False
+
+
+def _as_sqlite(database: Database, partial: Path) -> int:
+    """Copy PostgreSQL into an SQLite file, and compare; how many organisms are in it."""
+    with closing(connect(partial)) as target:
+        copied = copying.into(database, target)
+        target.connection.execute("PRAGMA journal_mode=DELETE")  # all in one file
+    return copied.organisms
+
+
 def _dump(database: Database, partial: Path) -> int:
     """Let pg_dump write a dump, and pg_restore look whether all tables are in it; how many
     organisms there are at least."""
     dump, look = shutil.which("pg_dump"), shutil.which("pg_restore")
-    if dump is None or look is None:
-        raise RegistryUnavailable(
-            "pg_dump and pg_restore, which make and check the backup of PostgreSQL, are not on the "
-            "PATH. Install PostgreSQL's client programs, or use `lineage export --output FILE`."
-        )
+    assert dump is not None  # else it becomes an SQLite file
+    assert look is not None
     connection = database.connection
     with database.faults():
         organisms = int(connection.value("SELECT count(*) FROM organism"))

@@ -109,3 +109,27 @@ def test_the_command(registry_url: str, tmp_path: Path) -> None:
     assert "cannot be copied to itself" in itself.stderr
     missing = CliRunner().invoke(main, ["db", "copy", str(tmp_path / "no.db"), end])
     assert missing.exit_code == 3
+
+
+def test_a_backup_of_postgresql_without_its_programs(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an SQLite file then, which is a registry of its own, and comes back."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    source = str(tmp_path / "source.db")
+    grow(source)
+    copying.copy(source, postgres)
+    before = contents(postgres)
+    file = tmp_path / "kept"
+    done = CliRunner().invoke(main, ["--db", postgres, "db", "backup", str(file), "--json"])
+    assert done.exit_code == 0, done.output
+    assert contents(str(file)) == before
+    refused = CliRunner().invoke(main, ["--db", postgres, "db", "restore", str(file)])
+    assert refused.exit_code == 2
+    assert "is not empty" in refused.stderr
+    with lineage.open(postgres) as registry:
+        registry.database.connection.execute("DROP SCHEMA public CASCADE")
+        registry.database.connection.execute("CREATE SCHEMA public")
+    back = CliRunner().invoke(main, ["--db", postgres, "db", "restore", str(file)])
+    assert back.exit_code == 0, back.output
+    assert contents(postgres) == before

@@ -39,7 +39,8 @@ def upgrade() -> None:
 def backup(file: str, force: bool, as_json: bool) -> None:
     """Copy the registry to FILE, verified, while others go on writing.
 
-    SQLite by its online backup, PostgreSQL by pg_dump. The file is there once it is whole.
+    SQLite by its online backup, PostgreSQL by pg_dump, or as an SQLite file where there is no
+    pg_dump. The file is there once it is whole.
     """
     from lineage.cli.checking import progress
 
@@ -59,9 +60,10 @@ def backup(file: str, force: bool, as_json: bool) -> None:
 @json_option
 @registry_options
 def restore(file: str, as_json: bool) -> None:
-    """Bring a backup of an SQLite registry back. What it replaces is kept beside it.
+    """Bring a backup back. What it replaces is kept beside it.
 
-    Nobody else may have the registry open meanwhile.
+    Nobody else may have the registry open meanwhile. PostgreSQL must be empty, and takes SQLite
+    files; pg_restore brings back what pg_dump wrote.
     """
     from lineage.backup import restore
     from lineage.cli.checking import progress
