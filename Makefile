@@ -9,7 +9,7 @@ REAL := $(WHEELS)/.fetched
 FRAMEWORKS := .venv-frameworks/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-frameworks lint types bench bench-scale clean
+.PHONY: help demo test test-frameworks lint types docs bench bench-scale clean
 
 help:
 	@echo 'make demo         grow a small family of real models, ask it, select, and draw its tree'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-frameworks  the adapters, with torch, in an environment of their own (minutes)'
 	@echo 'make lint         ruff over everything'
 	@echo 'make types        mypy, strict, on lineage/'
+	@echo 'make docs         build the guide in site/'
 	@echo 'make bench        measure against the figures to reach (minutes)'
 	@echo 'make bench-scale  the figures at two million organisms (longer)'
 	@echo 'make clean        remove builds, caches and the demo; .venv stays'
@@ -36,6 +37,10 @@ lint: $(DEV)
 types: $(DEV)
 	@$(BIN)/mypy
 
+docs: $(DEV)
+	@$(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'The guide: site/index.html'
+
 bench: $(DEV)
 	@$(BIN)/python -m bench
 
@@ -43,7 +48,7 @@ bench-scale: $(DEV)
 	@$(BIN)/python -m bench --scale
 
 clean:
-	@rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache demo-family
+	@rm -rf build dist site *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache demo-family
 	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -60,7 +65,7 @@ $(RUN): setup.cfg pyproject.toml | $(BIN)/python
 
 $(DEV): setup.cfg pyproject.toml | $(BIN)/python
 	@echo 'Installing lineage and its development tools in .venv: a minute, once.'
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,dev,docs]'
 	@touch $(RUN) $@
 
 $(REAL): | $(BIN)/python

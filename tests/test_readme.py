@@ -1,84 +1,75 @@
-"""The README's examples do what it says: its Python runs, and its commands succeed, in the order
-they stand."""
+"""The examples of the README and of every page of the guide do what the page says: commands
+succeed, Python runs, in the order they stand; and where a page shows what comes, that comes."""
 
 from __future__ import annotations
 
-import os
-import re
-import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import ROOT
-from safetensors.numpy import save_file
 
-README = (ROOT / "README.md").read_text("utf-8")
+import examples
 
-
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", README, re.DOTALL)
-
-
-def commands(block: str) -> list[str]:
-    return [line.removeprefix("$ ").removeprefix("lineage ") for line in block.splitlines()]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+WITH_EXAMPLES = [page for page in PAGES if any(True for _ in examples.EXAMPLE.finditer(
+    page.read_text("utf-8")))]  # fmt: skip
 
 
-def lineage(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("lineage")), *shlex.split(command, comments=True)],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The family of `lineage demo`, grown once."""
+    folder = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lineage"), "demo"],
+        cwd=folder, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "power bill" in done.stdout
+    return folder / "demo-family"
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    """The checkpoints that the README registers, as small ones."""
-    for number, place in enumerate(("runs/base", "runs/sft/checkpoint-500")):
-        folder = tmp_path / place
-        folder.mkdir(parents=True)
-        save_file({"w": np.full((4, 4), float(number), "float32")}, folder / "model.safetensors")
-    return tmp_path
+def furnish(request: pytest.FixtureRequest) -> Callable[[str, Path], None]:
+    def furnished(kind: str, folder: Path) -> None:
+        if kind == "demo":
+            examples.demo(request.getfixturevalue("demo"), folder)
+        elif kind == "zoo":
+            examples.zoo(folder)
+        else:
+            assert kind in ("checkpoints", "training"), f"tests/examples.py knows no {kind}"
+            examples.checkpoints(folder)
+
+    return furnished
 
 
-def test_the_training_script_runs(runs: Path) -> None:
-    (script,) = blocks("python")
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=runs,
-        env={**os.environ, "LINEAGE_DB": str(runs / "r.db")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "base@v1" in done.stdout
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
+def test_the_examples_of_a_page_do_what_it_says(
+    page: Path, tmp_path: Path, furnish: Callable[[str, Path], None]
+) -> None:
+    examples.run_page(page, tmp_path, furnish)
 
 
-def test_the_commands_on_checkpoints_of_ones_own_succeed(runs: Path) -> None:
-    (block,) = (one for one in blocks("console") if "lineage init" in one)
-    for command in commands(block):
-        done = lineage(command, runs)
-        assert done.returncode == 0, (command, done.stderr)
-    assert (runs / "family.jsonl").read_text("utf-8").count("\n") == 2
-
-
-def test_the_commands_on_the_demo_family_succeed(tmp_path: Path) -> None:
-    done = lineage("demo", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "power bill" in done.stdout
-    (block,) = (one for one in blocks("console") if "LINEAGE_DB" in one)
-    export, *questions = commands(block)
-    name, _, value = export.removeprefix("export ").partition("=")
-    for command in questions:
-        done = lineage(command, tmp_path, **{name: value})
-        assert done.returncode == 0, (command, done.stderr)
-        assert done.stdout, command
-    page = (tmp_path / "family.html").read_text("utf-8")
-    assert "<title>fern · lineage</title>" in page
+def test_an_example_that_does_not_do_what_the_page_says_fails(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    head = "<!-- here: empty -->\n"
+    good = "```console\n$ echo a; echo b\na\n…\n$ false  # exit code 1\n$ X=1\n$ echo $X\n…1\n```\n"
+    for written, wrong in (
+        (good, ""),
+        ("```console\n$ echo a\nb\n```\n", "shows something else"),
+        ("```console\n$ false\n```\n", "exit code 1"),
+        ("```python\nraise SystemExit(3)\n```\n", "line 2"),
+        ("```pycon\n>>> 1 + 1\n3\n```\n", "Expected"),
+    ):
+        page.write_text(head + written)
+        act = lambda: examples.run_page(page, tmp_path / "x", lambda *_: None)  # noqa: E731
+        if wrong:
+            with pytest.raises(AssertionError, match=wrong):
+                act()
+        else:
+            act()
+    page.write_text(good)
+    with pytest.raises(AssertionError, match="say where it runs"):
+        examples.run_page(page, tmp_path, lambda *_: None)
