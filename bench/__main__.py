@@ -29,6 +29,7 @@ from bench import (
     selecting,
     space,
     starting,
+    training,
     writing,
 )
 from bench.timing import Figure, table
@@ -97,6 +98,7 @@ def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
     yield starting.start(size.starts)
     yield attack.under_attack(folder, size.trees)
     yield from drawing.drawing(folder, size.drawn, size.layouts)
+    yield training.hooks(folder, 90.0, 64)
 
 
 def _registry(path: Path, count: int) -> None:

@@ -367,7 +367,7 @@ def _come_back(act: Act, own: int, place: str) -> None:
         "UPDATE organism SET status = 'alive' WHERE id = ? AND status = 'culled'", (own,)
     ).rowcount
     if back:
-        act.event(own, "restored", {"place": place})
+        act.event(own, "revived", {"reason": f"the same weights were saved again, at {place}"})
 
 
 def _also_called(act: Act, own: int, name: str) -> None:

@@ -24,6 +24,7 @@ from bench import (
     space,
     starting,
     timing,
+    training,
     writing,
 )
 from lineage import database, links
@@ -191,6 +192,13 @@ def test_drawing(tmp_path, chromium, monkeypatch):
 
 def test_help_loads_nothing_heavy():
     assert starting.start(1).met
+
+
+def test_the_cost_of_a_training_run_is_told(tmp_path):
+    found = training.hooks(tmp_path, 3, 1)
+    assert (found.raw["saved"], found.raw["lost"]) == (1, 0)
+    assert found.raw["hooks"] > 0
+    assert found.raw["beside"] > 0
 
 
 def test_mlflow_that_cannot_be_installed_is_said(tmp_path, monkeypatch):

@@ -960,7 +960,11 @@ WORDINGS: dict[str, Callable[[Mapping[str, Any]], str | list[str]]] = {
     "quarantined": lambda body: f"{_moved_body(body)}, to {body['folder']}",
     "restored": lambda body: f"{_moved_body(body)}, to {body['place']}",
     "emptied": lambda body: f"{_moved_body(body)}, deleted from {body['folder']}",
-    "culled": lambda body: f"{_moved_body(body)}, deleted from {body['folder']}",
+    "culled": lambda body: (
+        "its last files are gone: " + _why_gone(body["by"])
+        if "by" in body
+        else f"{_moved_body(body)}, deleted from {body['folder']}"
+    ),
     "gone": lambda body: f"from {body['place']}: {_why_gone(body.get('by'))}",
     "link_set_aside": lambda body: "it would close " + " → ".join(body["would_close"]),
 }  # fmt: skip
