@@ -30,7 +30,7 @@ begin = time.perf_counter()
 step = saved = 0
 with lineage.track(folder, task="bench") as run:
     beside = run.recorder._background
-    while time.perf_counter() - begin < wanted:
+    while time.perf_counter() - begin < wanted or not saved:
         end = time.perf_counter() + 0.05
         while time.perf_counter() < end:
             x = np.tanh(x @ x / 256)

@@ -196,7 +196,8 @@ def test_help_loads_nothing_heavy():
 
 def test_the_cost_of_a_training_run_is_told(tmp_path):
     found = training.hooks(tmp_path, 3, 1)
-    assert (found.raw["saved"], found.raw["lost"]) == (1, 0)
+    assert found.raw["saved"] >= 1
+    assert found.raw["lost"] == 0
     assert found.raw["hooks"] > 0
     assert found.raw["beside"] > 0
 
