@@ -291,6 +291,12 @@ WORDS = {
         "Quarantine folders do not hold what `cull` put there, or a cull was interrupted.",
         "`lineage restore` puts back what is there; mount the disk where a folder is missing",
     ),
+    "touched": (
+        "Files have the size that was registered, and were written at another time: copied, or "
+        "overwritten with other bytes.",
+        "`lineage doctor --deep` reads them and tells; where they are right, `lineage register "
+        "PATH` records the new time",
+    ),
     "unreadable": (
         "Files cannot be read, so nobody knows what is in them.",
         "check the permissions and the disk: `ls -ld PATH`",
@@ -808,11 +814,13 @@ BLOCKING = ("schema", "indexes")
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A file that should be on this host: its path, size in bytes and SHA-256."""
+    """A file that should be on this host: its path, size in bytes, SHA-256, and when it was last
+    modified, in nanoseconds since 1970, where that was recorded."""
 
     path: str
     size: int
     sha256: bytes
+    modified: int | None
     culled: bool = False  # it may be there or not
 
 
@@ -849,7 +857,7 @@ class _Disk:
         return digest.digest()
 
 
-ON_DISK = ("places", "missing", "changed", "unreadable", "quarantine")
+ON_DISK = ("places", "missing", "changed", "touched", "unreadable", "quarantine")
 """The checks of files."""
 
 
@@ -865,7 +873,7 @@ def _on_disk(
             right: list[_Wanted] = []
             for uri, wanted in batch:
                 disk.places += 1
-                right += _of_right_size(disk, uri, wanted)
+                right += _of_right_size(disk, uri, wanted, deep)
                 tell("files", disk.places, places)
             if deep:
                 _compare(pool, disk, right)
@@ -905,7 +913,8 @@ def _batches(database: Database) -> Iterator[list[tuple[str, list[_Wanted]]]]:
     while True:
         with database.read() as connection:
             rows = connection.rows(
-                f"""SELECT p.id, p.uri, f.path, f.bytes, f.sha256, q.path IS NOT NULL FROM
+                f"""SELECT p.id, p.uri, f.path, f.bytes, f.sha256, f.modified,
+                      q.path IS NOT NULL FROM
                       (SELECT id, uri FROM place WHERE id > ? AND gone_at IS NULL AND host = ?
                        ORDER BY id LIMIT {PLACES}) p
                     LEFT JOIN file f ON f.place = p.id
@@ -920,8 +929,8 @@ def _batches(database: Database) -> Iterator[list[tuple[str, list[_Wanted]]]]:
             (
                 uri,
                 [
-                    _Wanted(path, size, bytes(sha), bool(culled))
-                    for _, _, path, size, sha, culled in files
+                    _Wanted(path, size, bytes(sha), modified, bool(culled))
+                    for _, _, path, size, sha, modified, culled in files
                     if path
                 ],
             )
@@ -929,8 +938,11 @@ def _batches(database: Database) -> Iterator[list[tuple[str, list[_Wanted]]]]:
         ]
 
 
-def _of_right_size(disk: _Disk, uri: str, wanted: Sequence[_Wanted]) -> list[_Wanted]:
-    """Those files of a place that are there, of their size and readable; the rest is noted."""
+def _of_right_size(
+    disk: _Disk, uri: str, wanted: Sequence[_Wanted], deep: bool
+) -> list[_Wanted]:
+    """Those files of a place that are there, of their size and readable; the rest is noted. Where
+    bytes are compared (`deep`), times tell nothing more."""
     try:
         is_folder = stat.S_ISDIR(os.stat(uri).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -947,7 +959,7 @@ def _of_right_size(disk: _Disk, uri: str, wanted: Sequence[_Wanted]) -> list[_Wa
         check, why = _wrong_with(file)
         if check == "missing" and file.culled:
             continue
-        if check:
+        if check and not (check == "touched" and deep):
             disk.note(check, f"{file.path}{why}")
         else:
             right.append(file)
@@ -967,6 +979,8 @@ def _wrong_with(file: _Wanted) -> tuple[str, str]:
         return "missing", ""
     except OSError as error:
         return "unreadable", f": {error.strerror}"
+    if file.modified not in (None, status.st_mtime_ns):
+        return "touched", ""
     return "", ""
 
 
