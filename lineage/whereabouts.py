@@ -43,6 +43,8 @@ class Whereabouts(Answer):
     @property
     def path(self) -> str | None:
         """A path that holds the right files; one with listed files is preferred."""
+        if self.organism.retracted is not None:
+            return None
         right = sorted((one for one in self.seen if not one.wrong), key=lambda one: not one.listed)
         return right[0].place.uri if right else None
 

@@ -596,9 +596,10 @@ def test_diff_compares_score_by_score(family: Path) -> None:
     found = ask("diff", "sft-500", "sft", "--json").json
     assert found.keys() == {
         "a", "b", "common", "since", "branch_a", "branch_b", "niches", "serving",
-        "training", "related",
+        "training", "files", "configuration", "data_sets", "related",
     }  # fmt: skip
     (niche,) = found["niches"]
+    assert niche["delta_stderr"] == pytest.approx(0.004 * 2**0.5)
     assert niche["delta"] == pytest.approx(0.03)
     rows = {row[0]: row[1:] for row in ask("diff", "sft-500", "sft").cells}
     assert [float(x) for x in rows["gsm8k/acc"]] == pytest.approx([0.58, 0.61, 0.03])

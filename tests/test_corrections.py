@@ -127,6 +127,8 @@ def test_a_retracted_registration_is_a_ghost_until_it_is_registered_again(
     assert [str(one) for one in registry.ancestors("child")] == ["sft", "base"]
     assert [str(one) for one in registry.find()] == ["child", "base"]
     assert best(registry) == "base"
+    with pytest.raises(NotFound, match="was retracted: another checkpoint"):
+        registry.where("sft")
     clade = registry.clade("base")
     assert (clade.count, clade.ghosts, clade.joules) == (2, 1, None)
     assert "registered" in [event.kind for event in registry.history("sft")]
@@ -432,7 +434,7 @@ def test_corrections_in_the_terminal(tmp_path: Path) -> None:
     assert "lineage undo 2" in said.output
     assert tell("retract", "a <b>", "--niche", NICHE).exit_code == 2
     assert json.loads(tell("ls", "--niche", NICHE, "--json").output) == []
-    assert tell("undo", "2").output.startswith("a <b> reinstated the score gsm8k/acc 0.5")
+    assert tell("undo", "2").output.startswith("a <b>: reinstated the score gsm8k/acc 0.5")
     assert tell("undo", "2").exit_code == 2
     assert tell("undo", "77").exit_code == 1
     assert tell("rename", "a <b>", "c").exit_code == 0

@@ -27,7 +27,7 @@ LISTED = 10
 
 def _done(registry: Registry, event: Event) -> None:
     """What an event did, in a line, and how it is taken back."""
-    whom = "" if event.organism is None else f"{registry.organisms([event.organism])[0]} "
+    whom = "" if event.organism is None else f"{registry.organisms([event.organism])[0]}: "
     kind = event.kind.replace("_", " ")
     say(f"{whom}{kind} {event_text(event)} (event {event.id})".replace("  ", " "))
 
@@ -88,8 +88,8 @@ def rename(ref: str, name: str) -> None:
 
     Its aliases come along. Other versions of its old name keep that.
     """
-    registry = open_registry()
-    _done(registry, registry.rename(ref, name))
+    event = open_registry().rename(ref, name)
+    say(f"{event_text(event)} (event {event.id})")
 
 
 @click.command()
