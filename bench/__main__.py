@@ -81,7 +81,7 @@ def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
     yield from asking.chains(folder, size.chains, 15)
     yield from selecting.selection(large, size.large, size.rounds)
     yield from selecting.noise(size.niches)
-    yield selecting.three_objectives(200_000, size.rounds)
+    yield selecting.three_objectives(folder, 200_000, size.rounds, with_mlflow)
     yield asking.clade(large, size.large, size.rounds)
     yield from keeping.questions(large, size.large, size.rounds)
     yield keeping.impact(large, size.large, size.rounds)

@@ -22,24 +22,24 @@ WHAT = "the same against MLflow (SQLite backend: run, LoggedModel, metrics)"
 GOAL = "≥ 50x faster"
 
 
-def environment() -> Path | str:
-    """The Python that has MLflow; or a sentence that says why there is none."""
+def environment(what: str = "MLflow", packages: tuple[str, ...] = ("mlflow",)) -> Path | str:
+    """The Python that has MLflow, or other packages; or a sentence that says why there is none."""
     python = ENVIRONMENT / "bin" / "python"
-    ready = ENVIRONMENT / ".ready"
+    ready = ENVIRONMENT / "-".join((".ready", *(one for one in packages if one != "mlflow")))
     if ready.exists() and python.exists():
         return python
-    print("Installing MLflow in .venv-bench: minutes, once.", file=sys.stderr)
+    print(f"Installing {what} in .venv-bench: minutes, once.", file=sys.stderr)
     for command in (
         [sys.executable, "-m", "venv", str(ENVIRONMENT)],
-        [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "mlflow"],
+        [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages],
     ):
         try:
             done = subprocess.run(command, capture_output=True, text=True)
         except OSError as error:
-            return f"skipped: MLflow could not be installed ({error})"
+            return f"skipped: {what} could not be installed ({error})"
         if done.returncode:
             said = (done.stderr.strip() or "no reason given").splitlines()[-1]
-            return f"skipped: MLflow could not be installed ({said[:200]})"
+            return f"skipped: {what} could not be installed ({said[:200]})"
     ready.touch()
     return python
 

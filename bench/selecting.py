@@ -3,11 +3,17 @@ often it is wrong where scores are noisy."""
 
 from __future__ import annotations
 
+import json
 import resource
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import NormalDist, median
 
 from bench import raw
+from bench.peers import environment
 from bench.timing import Figure, against, figure, in_turn, seconds
 from bench.timing import raw as raw_of
 from lineage import database
@@ -141,9 +147,9 @@ def _rates(examples: int, level: float, seeds: int) -> tuple[float, float]:
     return wrong / members, found / obsolete
 
 
-def three_objectives(size: int, rounds: int) -> Figure:
-    """The undominated in fitness, joules and bytes, beside moocore and paretoset, where these are
-    installed beside the benchmarks."""
+def three_objectives(folder: Path, size: int, rounds: int, with_peers: bool = True) -> Figure:
+    """The undominated in fitness, joules and bytes, beside moocore and paretoset, which live in the
+    environment of the benchmarks. All must keep as many."""
     import numpy as np
 
     from lineage.selection import dominance
@@ -152,40 +158,62 @@ def three_objectives(size: int, rounds: int) -> Figure:
     bytes_ = 10 ** chance.uniform(8, 11, size)
     joules = bytes_ * 10 ** chance.normal(-12, 0.3, size)
     fit = np.log10(bytes_) / 11 + chance.normal(0, 0.05, size)
-    points = np.column_stack([joules, bytes_, -fit])
     group = dominance.Standings(
         np.arange(size), fit, bytes_, np.zeros(size), joules, np.zeros(size, bool)
     )
-    rows = np.arange(size)
-    ours = lambda n: dominance.strongest(group, rows)  # noqa: E731
-    expected = len(np.unique(points[ours(0)], axis=0))
-    told, raw_figures = [], {}
-    for name, theirs in _peers(points):
-        assert theirs(0) == expected, name
-        sides = in_turn(rounds, ours, theirs)
-        told.append(f"{name} {seconds(median(sides.theirs))} ({figure(1 / sides.ratio)}x)")
-        raw_figures[name] = raw_of(sides)
-    sides = in_turn(rounds, ours, ours)
+    file, rows = folder / "points.npy", np.arange(size)
+    np.save(file, np.column_stack([joules, bytes_, -fit]))
+    found = dominance.strongest(group, rows)
+    wanted = ("moocore", "paretoset")
+    python = environment(" and ".join(wanted), wanted) if with_peers else "peers left out"
+    note = python if isinstance(python, str) else ""
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {}
+    with _peers("" if note else str(python), file) as (versions, ask):
+        for _ in range(rounds):
+            begin = time.perf_counter()
+            kept = len(dominance.strongest(group, rows))
+            ours.append(time.perf_counter() - begin)
+            for name, (took, many) in ask().items():
+                assert many == kept, (name, many, kept)
+                theirs.setdefault(name, []).append(took)
+    told = [
+        f"{name} {versions[name]} {seconds(median(took))} "
+        f"({figure(median(took) / median(ours))}x)"
+        for name, took in theirs.items()
+    ]
     return Figure(
         f"the undominated of {size:,} in three objectives (fitness, joules, bytes)",
         "beside moocore and paretoset",
-        f"lineage {seconds(median(sides.ours))}; {', '.join(told) or 'no peer is installed'}",
+        "; ".join([f"lineage {seconds(median(ours))}", *told]),
         None,
-        raw_figures | {"ours_median_s": median(sides.ours)},
-        f"{expected:,} of them, the same for all. Peers: `pip install moocore paretoset`.",
+        {"ours_s": ours} | {f"{name}_s": took for name, took in theirs.items()},
+        note or f"{len(found):,} of them, as many for all; {rounds} rounds in turn.",
     )
 
 
-def _peers(points):
-    try:
-        import moocore
+@contextmanager
+def _peers(
+    python: str, file: Path
+) -> Iterator[tuple[dict[str, str], Callable[[], dict[str, tuple[float, int]]]]]:
+    """The versions of the peers, and what asks them for a round; nothing without a Python."""
+    if not python:
+        yield {}, dict
+        return
+    worker = subprocess.Popen(
+        [python, str(Path(__file__).with_name("pareto_worker.py")), str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
-        yield "moocore", lambda n: int(moocore.is_nondominated(points).sum())
-    except ImportError:
-        pass
-    try:
-        import paretoset
+    def ask() -> dict[str, tuple[float, int]]:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        return json.loads(worker.stdout.readline())
 
-        yield "paretoset", lambda n: int(paretoset.paretoset(points, sense=["min"] * 3).sum())
-    except ImportError:
-        pass
+    try:
+        yield json.loads(worker.stdout.readline()), ask
+    finally:
+        worker.stdin.close()
+        worker.wait()

@@ -139,8 +139,8 @@ def test_few_are_wrongly_retired_under_noise():
     assert told.raw["1000@0.0"][0] > 100 * told.raw["1000@0.999"][0]
 
 
-def test_three_objectives():
-    assert "lineage" in selecting.three_objectives(2_000, 1).measured
+def test_three_objectives(tmp_path):
+    assert "lineage" in selecting.three_objectives(tmp_path, 2_000, 1, with_peers=False).measured
 
 
 def test_keeping(registries, sizes, tmp_path):

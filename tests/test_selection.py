@@ -522,6 +522,43 @@ def test_a_bad_measurement_never_wins(tmp_path):
         assert proposed(registry) == ["good"]
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize("ties", [20, 10**6])
+def test_a_crowded_niche_is_judged_as_pair_by_pair(noise, ties):
+    """All pairs of 6,000, written out: large enough for every short cut, with and without ties."""
+    import numpy as np
+
+    from lineage.selection import dominance
+
+    chance, size = np.random.default_rng(ties), 6000
+    cost = chance.integers(1, ties, size) / ties
+    fit = np.round(cost * 0.3 + chance.normal(0, 0.1, size), 2 if ties < 100 else 9)
+    down, up = noise * chance.integers(1, 4, (2, size))
+    here = chance.random(size) < 0.5
+    organism = chance.permutation(size)
+    group = dominance.Standings(organism, fit, down, up, cost, here)
+    found = dominance.Verdicts(group, dominance.Rule(delta=0.03, margin=0.1))
+
+    def over(x: int, rivals: Any) -> Any:
+        bound = fit[rivals] - fit[x] - np.sqrt(down[rivals] ** 2 + up[x] ** 2)
+        better = ((bound >= -0.03) & (cost[rivals] < 0.9 * cost[x])) | (
+            (bound > 0) & (cost[rivals] <= cost[x])
+        )
+        better &= ~here[x] | here[rivals]
+        return rivals[better], bound[better]
+
+    everyone = np.arange(size)
+    beaten = np.array([len(over(x, everyone)[0]) > 0 for x in everyone])
+    front = everyone[~beaten]
+    by = found.dominators(everyone)
+    for x in everyone:
+        rivals, bound = over(x, front)
+        assert found.verdict[x] == (0 if not beaten[x] else 2 if len(rivals) else 1)
+        if len(rivals):
+            best = np.lexsort((organism[rivals], cost[rivals], -bound))[0]
+            assert by[x] == rivals[best]
+
+
 def test_newcombes_published_intervals():
     """R. G. Newcombe 1998, table II, method 10: 56/70 - 48/80 and 9/10 - 3/10, at 95 %, two-sided;
     limits as published to four digits."""

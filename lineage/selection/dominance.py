@@ -102,8 +102,9 @@ class Standings:
 
 
 def strongest(group: Standings, rows: Ints) -> Ints:
-    """Those of `rows` that are outdone by none of them in cost, fitness and sureness together, by
-    cost and then by organism; perhaps a few more."""
+    """Those of `rows` that are outdone by none of them in cost, fitness and sureness together,
+    by cost and then by organism. Of equals the one registered first."""
+    rows = _thinned(group, rows)
     order = rows[np.lexsort((
         group.organism[rows], group.down[rows], -group.fit[rows], group.cost[rows]
     ))]  # fmt: skip
@@ -111,24 +112,52 @@ def strongest(group: Standings, rows: Ints) -> Ints:
     sure, best = np.empty(0), np.empty(0)  # by `down`, the fittest up to there
     start, size = 0, 64
     while start < len(order):
-        block = order[start : start + size]
-        if len(sure):
-            at = np.searchsorted(sure, group.down[block], "right") - 1
-            block = block[np.where(at >= 0, best[at], -np.inf) < group.fit[block]]
-        block = _apart(group, block)
-        kept.append(block)
-        down = np.concatenate([sure, group.down[block]])
-        by_down = np.argsort(down, kind="stable")
-        sure = down[by_down]
-        best = np.maximum.accumulate(np.concatenate([best, group.fit[block]])[by_down])
+        block = _beyond(group, order[start : start + size], sure, best)
+        for part in range(0, len(block), BLOCK):
+            piece = block[part : part + BLOCK]
+            piece = _apart(group, _beyond(group, piece, sure, best) if part else piece)
+            kept.append(piece)
+            down = np.concatenate([sure, group.down[piece]])
+            by_down = np.argsort(down, kind="stable")
+            sure = down[by_down]
+            best = np.maximum.accumulate(np.concatenate([best, group.fit[piece]])[by_down])
         start, size = start + size, size * 2
     found = np.concatenate(kept) if kept else rows
     return found[np.lexsort((group.organism[found], group.cost[found]))]
 
 
+BLOCK = 512
+"""So many rows are compared pair by pair."""
+
+
+def _beyond(group: Standings, block: Ints, sure: Floats, best: Floats) -> Ints:
+    """Those of a block that nobody before it outdoes."""
+    if not len(sure):
+        return block
+    at = np.searchsorted(sure, group.down[block], "right") - 1
+    return block[np.where(at >= 0, best[at], -np.inf) < group.fit[block]]
+
+
+MANY, SAMPLE, PIVOTS = 4096, 1024, 32
+"""From so many rows on, the strongest of a sample, at most so many, thin them out beforehand."""
+
+
+def _thinned(group: Standings, rows: Ints) -> Ints:
+    """The rows without most of those that are outdone: sorting is what takes long, and few need
+    be sorted. Equals stay."""
+    if len(rows) < MANY:
+        return rows
+    for y in strongest(group, rows[:: len(rows) // SAMPLE])[:PIVOTS]:
+        cost, fit, down = group.cost[rows], group.fit[rows], group.down[rows]
+        outdone = (cost >= group.cost[y]) & (fit <= group.fit[y]) & (down >= group.down[y])
+        outdone &= (cost > group.cost[y]) | (fit < group.fit[y]) | (down > group.down[y])
+        rows = rows[~outdone]
+    return rows
+
+
 def _apart(group: Standings, block: Ints) -> Ints:
     """Of a few rows in the order of `strongest`, those that no earlier one outdoes."""
-    if not 1 < len(block) <= 1024:
+    if len(block) < 2:
         return block
     fit, down = group.fit[block], group.down[block]
     outdone = (fit[:, None] <= fit[None, :]) & (down[:, None] >= down[None, :])
