@@ -296,15 +296,24 @@ def test_a_gguf_names_its_base(registry: Registry, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [3, 7, 20, 40, 100, 200, 3000])
-def test_a_gguf_that_ends_early_is_said_and_registered_as_bytes(
+def test_a_gguf_that_ends_early_is_set_aside(
     registry: Registry, tmp_path: Path, cut: int
 ) -> None:
     values = {"w": np.random.default_rng(1).normal(size=(40, 50))}
     whole = gguf(tmp_path / "whole.gguf", values, general__name="x").read_bytes()
     put(tmp_path / "cut.gguf", whole[:cut])
     found = registry.scan(tmp_path, apply=True)
-    assert "cut.gguf" in aside(found)
-    assert registry.get("cut").digest == hashlib.sha256(whole[:cut]).hexdigest()
+    assert "cut.gguf is not what it claims to be" in aside(found)
+    assert [one.name for one in found.seen] == ["whole"]
+    assert registry.count() == 1
+
+
+def test_a_gguf_of_another_version_is_registered_and_not_looked_into(
+    registry: Registry, tmp_path: Path
+) -> None:
+    put(tmp_path / "old.gguf", b"GGUF" + struct.pack("<III", 1, 0, 0))
+    assert "version 1" in aside(registry.scan(tmp_path, apply=True))
+    assert registry.get("old").digest
 
 
 @pytest.mark.parametrize(
@@ -327,8 +336,8 @@ def test_a_gguf_that_lies_costs_nothing(
     put(tmp_path / "lie.gguf", b"GGUF" + lie)
     weights(tmp_path / "good.safetensors", 1)
     found = registry.scan(tmp_path, apply=True)
-    assert "lie.gguf" in aside(found)
-    assert registry.get("good").digest
+    assert "lie.gguf is not what it claims to be" in aside(found)
+    assert [one.name for one in registry.find()] == ["good"]
 
 
 def field(number: int, content: bytes | int) -> bytes:

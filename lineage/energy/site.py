@@ -73,5 +73,5 @@ class Site:
             return cost
         if self.pue is not None:
             said.append(f"PUE {self.pue:g}")
-        told = "; ".join(filter(None, (cost.meter, f"at {', '.join(said)}")))
+        told = f"{cost.meter or 'hand'}; at {', '.join(said)}"
         return replace(cost, meter=told, **new)  # type: ignore[arg-type]

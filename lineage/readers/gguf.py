@@ -76,7 +76,7 @@ def _read(cursor: _Cursor, name: str) -> tuple[Said, list[Tensor]]:
         raise ValueError("it does not begin with GGUF")
     version = cursor.number("I")
     if version not in (2, 3):
-        raise ValueError(f"it has the version {version}, and 2 and 3 are known")
+        return Said(notes=[f"{name} has the version {version}, and 2 and 3 are known."]), []
     tensors, entries = cursor.number("Q"), cursor.number("Q")
     if tensors > MOST_TENSORS or entries > MOST_ENTRIES:
         raise ValueError(f"it would have {tensors:,} tensors and {entries:,} entries")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from lineage import genome
+from lineage.errors import GenomeError
 from lineage.genome import Genome, Tensor, Watcher
 from lineage.readers import card, configs
 from lineage.readers.gguf import gguf
@@ -92,7 +93,7 @@ class _Looking:
         tensors: list[Tensor] = []
         try:
             if ending == ".gguf":
-                said, tensors = gguf(file, size, name)
+                said, tensors = _gguf(file, size, name)
             elif ending == ".onnx":
                 said, tensors = onnx(file, size, name)
             elif ending == ".ckpt":
@@ -110,6 +111,15 @@ class _Looking:
                 said.add(_heard(reader, name, self.contents[name].content, self.candidate.place))
         said.add(self.inside)
         return said
+
+
+def _gguf(file: BinaryIO, size: int, name: str) -> tuple[Said, list[Tensor]]:
+    """A header that lies sets the checkpoint aside, as with safetensors: what was cut off on its
+    way here would pass for other weights."""
+    try:
+        return gguf(file, size, name)
+    except ValueError as error:
+        raise GenomeError(f"{name} is not what it claims to be: {error}. Fetch it again.") from None
 
 
 def _heard(reader: Reader, name: str, content: bytes | bytearray, place: str) -> Said:
