@@ -164,11 +164,12 @@ let playing = 0;
 function play(slider, tell, high) {
   clearInterval(playing);
   if (Number(slider.value) >= high) slider.value = "0";
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   playing = setInterval(() => {
-    slider.value = String(Number(slider.value) + high / 60);
+    slider.value = String(Number(slider.value) + high / (still ? 6 : 60));
     tell();
     if (Number(slider.value) >= high) clearInterval(playing);
-  }, 60);
+  }, still ? 800 : 60);
 }
 
 // ---- what the controls say ---------------------------------------------------------------------

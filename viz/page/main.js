@@ -1,7 +1,7 @@
 /* The page: reads the family, holds the view, and draws again whatever a change touches. */
 
 import { details as openDetails, drawn } from "./data.js";
-import { BUNDLE, clade, pedigree, plant, valueOf } from "./forest.js";
+import { BUNDLE, ESTIMATED, GUARDED, clade, pedigree, plant, valueOf } from "./forest.js";
 import { ALIKE, CLADE, HIDDEN, arrange, reveal } from "./lines.js";
 import { aggregate, spans } from "./stripes.js";
 import { MARGIN, NEAR, axisTicks, columns, paint } from "./plate.js";
@@ -29,7 +29,7 @@ async function start() {
   app.view = {
     top: 0, h: ROW[0], zx: 1, px: 0, axis: "generation", niche: forest.niche,
     colour: forest.niche >= 0 ? "fitness" : "relation", size: "same",
-    columns: firstColumns(forest), shown: new Set(["relation", "status", "power"]),
+    columns: firstColumns(forest), shown: new Set(["relation", ...(forest.flags.some((flags) => flags & ~(ESTIMATED | GUARDED | BUNDLE)) ? ["status"] : []), "power"]),
     chosen: -1, other: -1, comparing: false, root: -1, only: -1, plan: false, after: false,
     fold: forest.n > FOLDED_FROM, folded: new Set(), opened: new Set(),
     filter: { relation: "", status: "", niche: -1, until: null },

@@ -135,8 +135,16 @@ function why(app, i) {
   const guard = word(details, "guard", i);
   if (guard) said.push(make("p", {}, `Beaten wherever it is scored, and kept all the same: ${GUARDS[guard] ?? guard}.`));
   if (is(forest, i, PROPOSED)) said.push(make("p", {}, "A selection would mark it: it is beaten wherever it is scored."));
-  if (!said.length) said.push(make("p", {}, scoresOf(app, i).length ? "It is contested: on no front, and nobody on one beats it beyond doubt; or what it costs, or which way is better, is not known." : "It cannot be judged: it has no score."));
+  if (!said.length) said.push(make("p", {}, unjudged(app, i)));
   return said;
+}
+
+function unjudged(app, i) {
+  const { forest } = app, own = scoresOf(app, i);
+  if (!own.length) return "It cannot be judged: it has no score.";
+  if (Number.isNaN(forest.power[i])) return "It cannot be judged: what serving it costs is not known.";
+  if (!own.some((k) => forest.niches[k].direction)) return "It cannot be judged: which way is better is not known.";
+  return "It is contested: on no front, and nobody on one beats it beyond doubt.";
 }
 
 function byName(app, name) {

@@ -14,7 +14,7 @@ const SHAPES = { quantized: "square", prune: "square", convert: "square", merge:
 /** Columns from the right edge of the tree: [{key, x, width, k}], chosen by the user, as many as fit. */
 export function columns(view, width, widest) {
   const narrow = width < 560;
-  const name = Math.min(widest, narrow ? 128 : 230);
+  const name = Math.min(widest, narrow ? 128 : width > 880 ? 290 : 230);
   const wanted = [{ key: "name", width: name }];
   if (!narrow && view.shown.has("relation")) wanted.push({ key: "relation", width: 84 });
   if (!narrow && view.shown.has("status")) wanted.push({ key: "status", width: 134 });

@@ -130,12 +130,12 @@ function stair(pen, theme, front, axes) {
 }
 
 /** The chosen one, then those on the front, where no name lies over another or over the edge. */
-function names(pen, app, { front, axes }, here) {
+function names(pen, app, { points, front, axes }, here) {
   const { forest, theme } = app, taken = [];
   pen.font = `11px ${theme.font}`;
   pen.textBaseline = "middle";
-  for (const point of new Set([here, ...front].filter(Boolean))) {
-    if (taken.length > 6) break;
+  for (const point of new Set([here, front[0], front[front.length - 1], ...front].filter(Boolean))) {
+    if (taken.length > (points.length > 60 ? 2 : 6)) break;
     const text = short(forest.name[point.i], 18), width = pen.measureText(text).width;
     const x = axes.x(point.x), y = axes.y(point.y);
     const spots = [[x + 8, y - 9], [x + 8, y + 10], [x - width - 8, y - 9], [x - width - 8, y + 10]];
