@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, missing
 
 from lineage.cli import COMMANDS
 from lineage.registry import Registry
@@ -140,11 +140,11 @@ complete_ lineage tree --format newi
 
 def test_zsh_completes(tmp_path: Path) -> None:
     if not shutil.which("zsh"):
-        pytest.skip("no zsh")
+        missing("no zsh: apt install zsh.")
     script = """autoload -Uz compinit; compinit -u -D
 eval "$(lineage completion zsh)"
 print ${_comps[lineage]}
-compadd() { print -- "$@"; }; _describe() { print -- ${(P)2}; }
+compadd() { print -- "$@"; }; _describe() { print -- ${(P)3}; }
 words=(lineage anc); CURRENT=2; _lineage_completion
 """
     told = shell("zsh", "-f", "-c", script, tmp_path=tmp_path)
@@ -154,7 +154,7 @@ words=(lineage anc); CURRENT=2; _lineage_completion
 
 def test_fish_completes(tmp_path: Path) -> None:
     if not shutil.which("fish"):
-        pytest.skip("no fish")
+        missing("no fish: apt install fish.")
     script = "lineage completion fish | source; complete -C 'lineage anc'"
     assert shell("fish", "--no-config", "-c", script, tmp_path=tmp_path).split("\t")[0] == (
         "ancestors"
