@@ -617,3 +617,26 @@ def test_the_order_of_registration_changes_no_verdict(tmp_path):
                          for o in registry.select().proposals})  # fmt: skip
     assert told[0] == told[1] == told[2]
     assert told[0]
+
+
+@settings(relaxed, max_examples=30)
+@given(families(), policies)
+def test_a_run_marks_nobody_who_is_guarded_and_is_undone_exactly(family, policy):
+    for one in family:
+        one.status = "alive" if one.status == "selected_against" else one.status
+    with tempfile.TemporaryDirectory() as folder, open_in(folder) as registry:
+        grow(registry, family)
+        before = {str(n): registry.get(str(n)) for n in range(len(family))}
+        done = registry.select(policy, apply=True)
+        assert done.revived == 0
+        for n in range(len(family)):
+            if registry.get(str(n)).status == "selected_against":
+                assert guard(family, n) == ""
+                (mark,) = [e for e in registry.history(str(n)) if e.kind == "selected_against"]
+                for reason in mark.body["reasons"]:
+                    assert registry.get(reason["by"]).status == "alive"
+        again = registry.select(policy, apply=True)
+        assert (again.marked, again.revived) == (0, 0)
+        if done.marked:
+            assert registry.revive_run(str(done.run)) == done.marked
+        assert {str(n): registry.get(str(n)) for n in range(len(family))} == before

@@ -393,11 +393,16 @@ def _next(plan: Plan) -> str:
 
 @click.command()
 @click.argument("ref")
+@click.option(
+    "--policy", default="frontier", metavar="NAME|FILE[:NAME]", help="Judged by this policy."
+)
 @json_option
 @registry_options
-def explain(ref: str, as_json: bool) -> None:
+def explain(ref: str, policy: str, as_json: bool) -> None:
     """Say why an organism lives, or is selected against, niche by niche."""
-    found = open_registry().explain(ref)
+    from lineage.selection.policy import load
+
+    found = open_registry().explain(ref, load(policy))
     if as_json:
         emit(found)
         return

@@ -223,6 +223,9 @@ def _reasons(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
 
 
 def _sentence(body: dict[str, object]) -> str:
+    if body.get("rule") in ("budget", "unkept"):
+        why = "for the budget" if body["rule"] == "budget" else "kept by nothing in it"
+        return f"Selected against by policy {body.get('policy')}, {why}."
     reasons = body.get("reasons")
     if not isinstance(reasons, list) or not reasons:
         return "Selected against."
