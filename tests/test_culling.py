@@ -740,3 +740,24 @@ def test_the_words_of_one_in_quarantine(world: World) -> None:
     assert where.exit_code == 1
     assert "lineage restore" in where.stderr
     assert "loser" in run(world, "tree", "champion").stdout + run(world, "tree", "loser").stdout
+
+
+def test_who_is_revived_in_quarantine_hears_of_it(world: World) -> None:
+    world.registry.cull(apply=True)
+    told = run(world, "revive", "loser")
+    assert told.exit_code == 0
+    assert "lineage restore loser" in told.stderr
+    assert run(world, "restore", "loser").exit_code == 0
+    assert world.registry.get("loser").status == "alive"
+
+
+def test_marks_of_select_name_whom_they_rest_on(world: World) -> None:
+    """What `select` writes is what `cull` reads."""
+    for ref, score, cost in (("champion", 0.9, 1.0), ("loser", 0.5, 2.0)):
+        world.registry.score(ref, "a/acc", score, stderr=0.001, n=10_000)
+        power = lineage.PowerCost(cost, phase="serving", per="token", source="measured")
+        world.registry.meter(ref, power)
+    world.registry.revive("loser")
+    assert world.registry.select(apply=True).marked == 1
+    (one,) = world.registry.cull().proposals
+    assert one.dominators == ("champion@v1",)

@@ -528,6 +528,8 @@ def revive(ref: str | None, run: str | None, reason: str) -> None:
     after = registry.revive(before, reason)
     state = "was alive already" if before.status == "alive" else "is alive again"
     click.echo(f"{shown(str(after))} {state}.")
+    if any(one.place.quarantine for one in registry.whereabouts(after).seen):
+        note(f"its files are in quarantine: `lineage restore {after}` puts them back.")
 
 
 @click.command()
