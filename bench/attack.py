@@ -88,7 +88,7 @@ class Attack:
         with path.open("r+b") as file:
             byte = file.read(1) or b"x"
             file.seek(0)
-            file.write(bytes([byte[0] ^ 1]))
+            file.write(bytes([(byte[0] + 1) % 256]))  # twice is no way back to what was registered
         self._forbid(path, "it has changed")
 
     def link_out(self, path: Path) -> None:
