@@ -156,12 +156,13 @@ class Attack:
         self._forbid(path, "a living organism lists it")
 
     def judge(self, path: Path) -> None:
-        """Somebody takes the mark back, or protects it."""
+        """Somebody takes the mark back, or protects it; too late where the move is recorded."""
+        late = any(place.quarantine for place in self.registry.record(self.name).places)
         if self.random.random() < 0.5:
             self.registry.revive(self.name)
         else:
             self.registry.protect(self.name)
-        self.judged = "it was revived or protected"
+        self.judged = "" if late else "it was revived or protected"
 
     def strike(self) -> None:
         """Do something, where the tree still allows it."""
