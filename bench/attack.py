@@ -162,7 +162,7 @@ class Attack:
             self.registry.revive(self.name)
         else:
             self.registry.protect(self.name)
-        self.judged = "" if late else "it was revived or protected"
+        self.judged = self.judged or ("" if late else "it was revived or protected")
 
     def strike(self) -> None:
         """Do something, where the tree still allows it."""
