@@ -8,13 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pages
 import pytest
 from conftest import ROOT
 
-import examples
-
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-WITH_EXAMPLES = [page for page in PAGES if any(True for _ in examples.EXAMPLE.finditer(
+WITH_EXAMPLES = [page for page in PAGES if any(True for _ in pages.EXAMPLE.finditer(
     page.read_text("utf-8")))]  # fmt: skip
 
 
@@ -35,12 +34,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def furnish(request: pytest.FixtureRequest) -> Callable[[str, Path], None]:
     def furnished(kind: str, folder: Path) -> None:
         if kind == "demo":
-            examples.demo(request.getfixturevalue("demo"), folder)
+            pages.demo(request.getfixturevalue("demo"), folder)
         elif kind == "zoo":
-            examples.zoo(folder)
+            pages.zoo(folder)
         else:
-            assert kind in ("checkpoints", "training"), f"tests/examples.py knows no {kind}"
-            examples.checkpoints(folder)
+            assert kind in ("checkpoints", "training"), f"tests/pages.py knows no {kind}"
+            pages.checkpoints(folder)
 
     return furnished
 
@@ -49,7 +48,7 @@ def furnish(request: pytest.FixtureRequest) -> Callable[[str, Path], None]:
 def test_the_examples_of_a_page_do_what_it_says(
     page: Path, tmp_path: Path, furnish: Callable[[str, Path], None]
 ) -> None:
-    examples.run_page(page, tmp_path, furnish)
+    pages.run_page(page, tmp_path, furnish)
 
 
 def test_an_example_that_does_not_do_what_the_page_says_fails(tmp_path: Path) -> None:
@@ -64,7 +63,7 @@ def test_an_example_that_does_not_do_what_the_page_says_fails(tmp_path: Path) ->
         ("```pycon\n>>> 1 + 1\n3\n```\n", "Expected"),
     ):
         page.write_text(head + written)
-        act = lambda: examples.run_page(page, tmp_path / "x", lambda *_: None)  # noqa: E731
+        act = lambda: pages.run_page(page, tmp_path / "x", lambda *_: None)  # noqa: E731
         if wrong:
             with pytest.raises(AssertionError, match=wrong):
                 act()
@@ -72,4 +71,4 @@ def test_an_example_that_does_not_do_what_the_page_says_fails(tmp_path: Path) ->
             act()
     page.write_text(good)
     with pytest.raises(AssertionError, match="say where it runs"):
-        examples.run_page(page, tmp_path, lambda *_: None)
+        pages.run_page(page, tmp_path, lambda *_: None)

@@ -60,7 +60,7 @@ def examples(page: Path) -> Iterator[Example]:
         if match[1]:
             here = f"{match[1]} {line}"  # a folder of its own each time
             continue
-        assert here, f"{page.name}, line {line}: say where it runs, as tests/examples.py tells"
+        assert here, f"{page.name}, line {line}: say where it runs, as tests/pages.py tells"
         yield Example(here, match[2], match[3], line)
 
 
