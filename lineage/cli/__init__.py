@@ -59,7 +59,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
         "where": ("acting:where", "a path that holds its files now, for scripts"),
     },
     "Draw": {
-        "tree": ("drawing:tree", "the family as text, page, Newick or JSON"),
+        "tree": ("drawing:tree", "the family as text, as a page, or for other programs"),
     },
     "Select": {
         "select": ("selecting:select", "which organisms no longer justify their power bill"),
@@ -73,13 +73,13 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Exchange": {
         "hub": ("hub:hub", "models of the Hugging Face Hub in, and cards out"),
-        "import": ("exchanging:import_", "read organisms from JSON Lines"),
-        "export": ("exchanging:export", "write the registry as JSON Lines"),
+        "import": ("exchanging:import_", "read organisms: JSON Lines, tables, other trackers"),
+        "export": ("exchanging:export", "write the registry: JSON Lines, or for other tools"),
         "sync": ("syncing:sync", "bring in what training runs left in their spool"),
     },
     "Keep": {
         "doctor": ("checking:doctor", "what is wrong with the registry, and what mends it"),
-        "db": ("keeping:db", "the registry's database: db upgrade, backup, restore"),
+        "db": ("keeping:db", "the database: db upgrade, backup, restore, copy"),
         "completion": ("keeping:completion", "print shell completion for bash, zsh or fish"),
     },
 }

@@ -273,13 +273,13 @@ def _rows(proposals: Iterable[Proposal]) -> Iterator[tuple[Any, ...]]:
 
 
 def value(known: float | None, stderr: float | None, n: int | None) -> str:
-    """A score with what is known of its error: `2.310 ± 0.016`, `0.9 of 1,000`."""
+    """A score with what is known of its error: `2.310 ± 0.016`, `0.9 (n = 1,000)`."""
     from lineage.organism import Score
 
     assert known is not None
     if stderr:
         return score_text(Score("a/b", known, stderr))
-    return f"{known:.4g}" + (f" of {n:,}" if n else "")
+    return f"{known:.4g}" + (f" (n = {n:,})" if n else "")
 
 
 def _kept(plan: Plan) -> Iterator[str]:
