@@ -621,7 +621,8 @@ class _Batch:
     def _known_by_place(self, uri: str) -> int | None:
         """The organism of which nothing but this place is known."""
         return next((own for own in map(self._now, self.ever_at[uri])
-                     if self._waits(own) and not self.names_of[own]), None)  # fmt: skip
+                     if self.known[own].digest is None and not self.names_of[own]),
+                    None)  # fmt: skip
 
     def _waits(self, own: int) -> bool:
         """Whether a digest may still come to be known. Files that are gone have none any more."""
