@@ -66,43 +66,67 @@ SCALE = Size(10_000, 2_000_000, (1_000, 10_000, 100_000), 1_000, 2_000, 4, 20_00
              (200_000, 600_000, 2_000_000), (100_000, 2_200_000), 1_000)  # fmt: skip
 
 
-def figures(size: Size, folder: Path, with_mlflow: bool) -> Iterator[Figure]:
-    """All figures, in the order of the table."""
-    small, large = folder / "small.db", folder / "large.db"
+Groups = dict[str, Callable[[], Iterator[Figure]]]
+
+
+def groups(size: Size, folder: Path, with_mlflow: bool) -> Groups:
+    """The figures by what they are about, in the order of the table."""
     sizes = (size.small, size.large)
-    yield writing.one(folder, size.singles)
-    yield writing.chained(folder, size.singles)
-    if with_mlflow:
-        yield peers.mlflow(folder, size.mlflow)
-    _clocked(f"writing {size.small:,} organisms", _registry, small, size.small)
-    _clocked(f"writing {size.large:,} organisms", _registry, large, size.large)
-    yield from space.bytes_each(large, size.large, folder)
-    yield from asking.ancestors(small, large, sizes, size.questions)
-    yield from asking.chains(folder, size.chains, 15)
-    yield from selecting.selection(large, size.large, size.rounds)
-    yield from selecting.noise(size.niches)
-    yield selecting.three_objectives(folder, 200_000, size.rounds, with_mlflow)
-    yield asking.clade(large, size.large, size.rounds)
-    yield from keeping.questions(large, size.large, size.rounds)
-    yield keeping.impact(large, size.large, size.rounds)
-    yield keeping.health(large, size.large)
-    yield keeping.bisection(folder, 1_000, 10)
-    yield writing.growth(folder, small, large, sizes, size.singles)
-    yield writing.bulk(folder, size.bulk, 5)
-    yield importing.table(folder, size.table, 3)
-    yield hub.pull(folder, size.hub[0], 3)
-    yield from hub.dump(folder, size.hub[1])
-    yield from questions.questions(folder, size.family, with_mlflow)
-    yield from scanning.scans(folder, size.small, 3)
-    yield crowd.crowd(folder, *size.crowd)
-    yield starting.start(size.starts)
-    yield attack.under_attack(folder, size.trees)
-    yield from drawing.drawing(folder, size.drawn, size.layouts)
-    yield training.hooks(folder, 90.0, 64)
+
+    def small() -> Path:
+        return _registry(folder / "small.db", size.small)
+
+    def large() -> Path:
+        return _registry(folder / "large.db", size.large)
+
+    def writes() -> Iterator[Figure]:
+        yield writing.one(folder, size.singles)
+        yield writing.chained(folder, size.singles)
+        if with_mlflow:
+            yield peers.mlflow(folder, size.mlflow)
+        yield writing.growth(folder, small(), large(), sizes, size.singles)
+        yield writing.bulk(folder, size.bulk, 5)
+        yield crowd.crowd(folder, *size.crowd)
+        yield importing.table(folder, size.table, 3)
+
+    def asks() -> Iterator[Figure]:
+        yield from space.bytes_each(large(), size.large, folder)
+        yield from asking.ancestors(small(), large(), sizes, size.questions)
+        yield from asking.chains(folder, size.chains, 15)
+        yield asking.clade(large(), size.large, size.rounds)
+        yield from keeping.questions(large(), size.large, size.rounds)
+        yield keeping.impact(large(), size.large, size.rounds)
+        yield keeping.bisection(folder, 1_000, 10)
+        yield from questions.questions(folder, size.family, with_mlflow)
+        yield starting.start(size.starts)
+
+    def selects() -> Iterator[Figure]:
+        yield from selecting.selection(large(), size.large, size.rounds)
+        yield from selecting.noise(size.niches)
+        yield selecting.three_objectives(folder, 200_000, size.rounds, with_mlflow)
+
+    def hubs() -> Iterator[Figure]:
+        yield hub.pull(folder, size.hub[0], 3)
+        yield from hub.dump(folder, size.hub[1])
+
+    return {
+        "writing": writes,
+        "asking": asks,
+        "selecting": selects,
+        "doctor": lambda: iter([keeping.health(large(), size.large)]),
+        "culling": lambda: iter([attack.under_attack(folder, size.trees)]),
+        "training": lambda: iter([training.hooks(folder, 90.0, 64)]),
+        "scanning": lambda: scanning.scans(folder, size.small, 3),
+        "hub": hubs,
+        "drawing": lambda: drawing.drawing(folder, size.drawn, size.layouts),
+    }
 
 
-def _registry(path: Path, count: int) -> None:
-    generate.write(path, generate.organisms(count))
+def _registry(path: Path, count: int) -> Path:
+    """A generated registry, written when it is first asked for."""
+    if not path.exists():
+        _clocked(f"writing {count:,} organisms", generate.write, path, generate.organisms(count))
+    return path
 
 
 def _clocked(what: str, act: Callable[..., object], *args: object) -> None:
@@ -123,15 +147,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--scale", action="store_true", help="two million organisms")
     parser.add_argument("--no-mlflow", action="store_true", help="leave MLflow out")
+    parser.add_argument(
+        "--only", nargs="+", metavar="GROUP", help="writing, asking, selecting, doctor, culling, "
+        "training, scanning, hub or drawing, and not all of them",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all medians there too")
     asked = parser.parse_args()
     found: list[Figure] = []
     begin = time.perf_counter()
     with generate.folder() as folder:
-        for one in figures(SCALE if asked.scale else NORMAL, folder, not asked.no_mlflow):
-            found.append(one)
-            took = time.perf_counter() - begin
-            print(f"{took:4.0f} s  {one.what}: {one.measured}", file=sys.stderr)
+        there = groups(SCALE if asked.scale else NORMAL, folder, not asked.no_mlflow)
+        if unknown := set(asked.only or ()) - there.keys():
+            parser.error(f"there is no group {min(unknown)!r}; there are: {', '.join(there)}")
+        for name in asked.only or there:
+            for one in there[name]():
+                found.append(one)
+                took = time.perf_counter() - begin
+                print(f"{took:4.0f} s  {one.what}: {one.measured}", file=sys.stderr)
     print(table(found))
     print(f"\n{machine()}; {time.perf_counter() - begin:.0f} s in all.")
     if asked.json:
