@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from lineage.trees.family import Family
 
 FORMATS = (
-    "text", "html", "pyvis", "newick", "nexus", "phyloxml", "mermaid", "dot", "json",
+    "text", "html", "svg", "png", "pyvis", "newick", "nexus", "phyloxml", "mermaid", "dot",
+    "json",
 )  # fmt: skip
 ENDINGS = {
+    ".svg": "svg", ".png": "png",
     ".html": "html", ".htm": "html", ".nwk": "newick", ".newick": "newick", ".nex": "nexus",
     ".nexus": "nexus", ".xml": "phyloxml", ".phyloxml": "phyloxml", ".mmd": "mermaid",
     ".dot": "dot", ".gv": "dot", ".json": "json",
@@ -29,8 +31,10 @@ ENDINGS = {
 TREES = ("newick", "nexus", "phyloxml")
 """Formats that hold one parent of each organism as a branch, and others beside it."""
 PAGES = ("html", "pyvis")
-DRAWN = {"text": 1000, "html": 100_000, "pyvis": 1000}
+PAPER = ("svg", "png")
+DRAWN = {"text": 1000, "html": 100_000, "pyvis": 1000, "svg": 1000, "png": 500}
 """How many organisms a picture holds; the others hold all."""
+AXES = ("generation", "time", "step", "joules")
 
 
 @click.command()
@@ -38,6 +42,7 @@ DRAWN = {"text": 1000, "html": 100_000, "pyvis": 1000}
 @click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the file, or text.")
 @click.option("--output", type=click.Path(dir_okay=False), help="The file to write.")
 @click.option("--niche", help="The niche to show, task/metric; by default the one scored most.")
+@click.option("--axis", type=click.Choice(AXES), help="svg and png: what runs from left to right.")
 @click.option("--all", "everything", is_flag=True, help="Text: fold nothing.")
 @json_option
 @registry_options
@@ -46,15 +51,18 @@ def tree(
     kind: str | None,
     output: str | None,
     niche: str | None,
+    axis: str | None,
     everything: bool,
     as_json: bool,
 ) -> None:
     """Draw REF with all that descends from it; without REF, the whole forest.
 
-    A page (html, or pyvis: a small one of up to 1,000) goes to a file, whose path is printed; the
-    others go to standard output.
+    A page (html, or pyvis: a small one of up to 1,000) goes to a file, whose path is printed, and
+    so does png; the others go to standard output.
     """
     kind = "json" if as_json and kind is None else kind or _by_ending(output)
+    if axis is not None and kind not in PAPER:
+        raise click.UsageError(f"--axis is for {' and '.join(PAPER)}; the format here is {kind}.")
     limit = None if kind == "text" and everything else DRAWN.get(kind)
     family = open_registry().family(ref, niche=niche, limit=limit, details=kind == "html")
     if kind == "json" and output is None:
@@ -62,17 +70,18 @@ def tree(
 
         emit(json_tree.document(family))
         return
-    text = render(family, kind, everything)
+    drawn = render(family, kind, everything, axis or "generation")
     if kind in TREES and (further := _further(family)):
         count = "1 link" if further == 1 else f"{further:,} links"
         note(f"{count} to further parents beside the tree: in {kind} a child has one parent.")
-    if kind in PAGES and output is None:
-        output = "lineage-tree.html"
+    if output is None and (kind in PAGES or isinstance(drawn, bytes)):
+        output = "lineage-tree.png" if kind == "png" else "lineage-tree.html"
     if output is None:
-        click.echo(text, nl=False)
+        click.echo(drawn, nl=False)
         return
-    path = write(output, text)
-    click.echo(path if kind in PAGES else f"wrote {shown(path)}", err=kind not in PAGES)
+    path = write(output, drawn)
+    files = (*PAGES, "png")
+    click.echo(path if kind in files else f"wrote {shown(path)}", err=kind not in files)
     if family.hidden:
         click.echo(
             f"Drawn are the nearest {len(family.members):,} organisms; {family.hidden:,} more are "
@@ -91,12 +100,22 @@ def _by_ending(output: str | None) -> str:
     return ENDINGS.get(ending, "text")
 
 
-def render(family: Family, kind: str, everything: bool = False) -> str:
-    """The family in one of FORMATS."""
+def render(
+    family: Family, kind: str, everything: bool = False, axis: str = "generation"
+) -> str | bytes:
+    """The family in one of FORMATS: bytes of a PNG, else text."""
     if kind == "html":
         from lineage.trees import html
 
         return html.render(family, title=title(family))
+    if kind == "svg":
+        from lineage.trees import svg
+
+        return svg.render(family, title=title(family), along=axis)
+    if kind == "png":
+        from lineage.trees import png
+
+        return png.render(family, title=title(family), along=axis)
     if kind == "pyvis":
         from lineage.trees import network
 
@@ -120,13 +139,13 @@ def title(family: Family) -> str:
     return "the forest" if family.root is None else str(family.members[family.root].organism)
 
 
-def write(output: str, text: str) -> str:
+def write(output: str, drawn: str | bytes) -> str:
     """Write a file whole or not at all; its absolute path."""
     path = os.path.abspath(os.path.expanduser(output))
     beside = f"{path}.{os.getpid()}.part"
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(beside, "wb") as file:
+            file.write(drawn if isinstance(drawn, bytes) else drawn.encode())
         os.replace(beside, path)
     except OSError as error:
         Path(beside).unlink(missing_ok=True)

@@ -13,7 +13,8 @@ from lineage.organism import Niche, PowerCost
 from lineage.selection import front as fronts
 from lineage.selection import guards
 from lineage.selection.front import Sweep
-from lineage.trees.family import Branch, Family, Happening, Member, Rival
+from lineage.trees.family import Branch, Happening, Member, Rival
+from lineage.trees.notebook import FamilyTree
 
 MOST_SCORES = 200_000
 """With more scores than this in the registry, a picture does not work out who is on the fronts."""
@@ -40,7 +41,7 @@ def gather(
     niche: Niche | None = None,
     limit: int | None = None,
     details: bool = False,
-) -> Family:
+) -> FamilyTree:
     """The family of `root`, or of all founders: at most `limit` organisms, nearest first. `niche`
     is the one to show; it must have been scored. `details` adds tags, history and rivals."""
     if niche is not None:
@@ -52,7 +53,7 @@ def gather(
     folded, hidden = _folded(connection, root, set(drawn)) if len(drawn) == limit else ({}, 0)
     members = sorted(drawn)
     sweep = _judged(connection)
-    return Family(
+    return FamilyTree(
         members=_members(connection, members, sweep, details),
         branches=tuple(_branches(connection, drawn)),
         root=root,

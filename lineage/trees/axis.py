@@ -1,0 +1,141 @@
+"""What runs from left to right in a picture on paper: generations, time, training steps or joules,
+for each row of the layout; the same figures as on the page (viz/page/forest.js)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from lineage.errors import InvalidValue
+from lineage.shown import si
+from lineage.trees import words
+from lineage.trees.family import Family
+from lineage.trees.layout import Layout
+
+LABELS = {
+    "generation": "generation",
+    "time": "time",
+    "step": "training step",
+    "joules": "joules of training",
+}
+DAY = 86_400
+SPANS = (
+    (1, "1 second"), (10, "10 seconds"), (60, "1 minute"), (600, "10 minutes"), (3600, "1 hour"),
+    (21_600, "6 hours"), (DAY, "1 day"), (7 * DAY, "1 week"), (30 * DAY, "30 days"),
+    (90 * DAY, "90 days"), (365 * DAY, "365 days"), (3650 * DAY, "3,650 days"),
+)  # fmt: skip
+"""Steps of the axis of time, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """`at` has a figure for each row of the layout, `sure` whether it is known: what is not lies
+    where its main parent does. `ticks` are round figures with their text, `bar` is the length of
+    the scale bar with its text."""
+
+    label: str
+    at: tuple[float, ...]
+    sure: tuple[bool, ...]
+    ticks: tuple[tuple[float, str], ...]
+    bar: tuple[float, str]
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the largest figure; never the same."""
+        low, high = min(self.at), max(self.at)
+        return low, high if high > low else low + 1
+
+
+def axis(family: Family, layout: Layout, kind: str = "generation", most: int = 8) -> Axis:
+    """The axis `kind`, of LABELS, with about `most` ticks.
+
+    Time is when an organism was made, else registered, in seconds since 1970. Steps go on from
+    where the main parent stands; a `continue` counts from where its run began. Joules are those of
+    its own training and its main ancestors'. Raises InvalidValue where none of it is known."""
+    at, sure = _placed(family, layout, kind)
+    low, high = min(at), max(at)
+    if not any(sure):
+        raise InvalidValue(
+            f"no organism here has a known {LABELS[kind]}, so nothing can be drawn along it. "
+            "Choose another --axis."
+        )
+    step, said = _step(kind, (high - low) / most)
+    ticks = [
+        number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)
+    ] or [low]
+    said_ticks = tuple((tick, _said(kind, tick, step)) for tick in ticks)
+    return Axis(LABELS[kind], at, sure, said_ticks, (step, said))
+
+
+def _placed(
+    family: Family, layout: Layout, kind: str
+) -> tuple[tuple[float, ...], tuple[bool, ...]]:
+    known = [None if row.more else _known(family, kind, row.id) for row in layout.rows]
+    if kind == "generation":
+        known = [float(row.generation) for row in layout.rows]
+    start = min((one for one in known if one is not None), default=0.0) if kind == "time" else 0.0
+    at: dict[int, float] = {}
+    base: dict[int, float] = {}
+    placed = []
+    for row, own in zip(layout.rows, known, strict=True):
+        above = start if row.parent is None else at[row.parent]
+        here = above if own is None else own
+        if kind == "joules" and own is not None:
+            here = above + own
+        if kind == "step" and own is not None:
+            main = layout.main.get(row.id)
+            goes_on = main is not None and main.relation == "continue"
+            base[row.id] = base.get(main.parent, 0.0) if main and goes_on else above
+            here = base[row.id] + own
+        if not row.more:
+            at[row.id] = here
+        placed.append(here)
+    return tuple(placed), tuple(one is not None for one in known)
+
+
+def _known(family: Family, kind: str, own: int) -> float | None:
+    member = family.members[own]
+    if kind == "time":
+        born = member.organism.created or member.organism.registered
+        return None if born is None else float(int(born.timestamp()))
+    if kind == "step":
+        return None if member.organism.step is None else float(member.organism.step)
+    return None if member.training is None else member.training.joules
+
+
+def _round(raw: float) -> float:
+    """The next of 1, 2, 5, 10, 20, ... from `raw` up."""
+    power = 10.0 ** math.floor(math.log10(raw))
+    return next(one * power for one in (1, 2, 5, 10) if one * power >= raw * (1 - 1e-9))
+
+
+def _step(kind: str, raw: float) -> tuple[float, str]:
+    """The round step from `raw` up, and how a scale bar says it."""
+    if kind == "time":
+        length, said = next((one for one in SPANS if one[0] >= raw), SPANS[-1])
+        return float(length), said
+    step = _round(raw) if raw > 0 else 1.0
+    if kind == "generation":
+        step = max(1.0, step)
+        return step, words.counted(int(step), "generation")
+    return step, si(step, "J") if kind == "joules" else f"{step:,.10g} steps"
+
+
+def _said(kind: str, value: float, step: float) -> str:
+    if kind == "time":
+        shape = "%Y-%m-%d" if step >= DAY else "%H:%M" if step >= 60 else "%H:%M:%S"
+        return datetime.fromtimestamp(value, UTC).strftime(shape)
+    if kind == "joules":
+        return si(value, "J")
+    return f"{value:,.10g}" if kind == "step" else f"{value:.0f}"
+
+
+def nearest(ticks: Sequence[tuple[float, str]], room: float) -> list[tuple[float, str]]:
+    """Those of `ticks`, placed in pixels, that have `room` to the one before."""
+    kept: list[tuple[float, str]] = []
+    for x, text in ticks:
+        if not kept or x - kept[-1][0] >= room:
+            kept.append((x, text))
+    return kept

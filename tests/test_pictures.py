@@ -1,0 +1,215 @@
+"""Pictures on paper: one SVG that loads nothing, is the same bytes each time and on both databases,
+and shows names of any kind as text; the PNG is drawn from it by the real resvg.
+
+To see what changed in the picture of a small family, look at tests/golden/tree.svg; it is written
+anew by `LINEAGE_GOLDEN=write pytest tests/test_pictures.py`."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lineage
+from lineage.cli import main
+from lineage.errors import InvalidValue
+from lineage.organism import PowerCost
+from lineage.trees import colours, lettering, png, svg
+from lineage.trees.axis import axis
+from lineage.trees.family import Branch, Family, Member
+from lineage.trees.layout import arrange
+from tests.test_trees import families, grow, organism, small_family
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+GOLDEN = Path(__file__).parent / "golden" / "tree.svg"
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = (
+    '<script>alert("x")</script>', "it's \"quoted\" & more", "two\nlines\x1b[2J", "\u202eevil",
+    "שלום עולם", "مرحبا", "🦙" * 40, "x" * 10_000, "e\u0301" * 300, "]]>", "", "\ud800 alone",
+)  # fmt: skip
+
+
+def texts(drawn: str) -> list[str]:
+    return ["".join(one.itertext()) for one in ElementTree.fromstring(drawn).iter(f"{SVG}text")]
+
+
+def test_the_picture_of_a_small_family_is_the_golden_one() -> None:
+    drawn = svg.render(small_family(), title="base")
+    if os.environ.get("LINEAGE_GOLDEN") == "write":
+        GOLDEN.write_text(drawn, "utf-8")
+    assert drawn == GOLDEN.read_text("utf-8")
+    assert svg.render(small_family(), title="base") == drawn
+
+
+def test_the_bytes_are_the_same_on_both_databases_and_whatever_the_ids(
+    tmp_path: Path, registry_url: str
+) -> None:
+    drawn = []
+    for url, before in ((registry_url, 0), (str(tmp_path / "other.db"), 3)):
+        with lineage.open(url, durable=False) as registry:
+            for number in range(before):  # so that ids differ
+                registry.register(name=f"unrelated-{number}")
+            cost = PowerCost(joules=2e-6, phase="serving", per="token", source="measured")
+            base = registry.register(name="base", fitness={"gsm8k/acc": 0.4}, power=cost)
+            tuned = registry.register(
+                name="tuned", parents=base, relation="finetune", fitness={"gsm8k/acc": 0.5}
+            )
+            registry.register(
+                name="blend", parents={base: 0.3, tuned: 0.7}, relation="merge",
+                fitness={"gsm8k/acc": 0.45})  # fmt: skip
+            drawn.append(svg.render(registry.family("base"), title="base"))
+    assert drawn[0] == drawn[1]
+
+
+@given(families())
+def test_any_family_is_drawn_whole_inside_its_frame(family: Family) -> None:
+    drawn = svg.render(family, title="any")
+    root = ElementTree.fromstring(drawn)
+    shapes = [one for one in root.iter() if "node" in one.get("class", "").split()]
+    wide, high = float(root.attrib["width"]), float(root.attrib["height"])
+    groups = [one for one in root.iter(f"{SVG}g") if one.find(f"{SVG}title") is not None]
+    assert len(groups) == len(family.members) <= len(shapes)
+    for one in root.iter():
+        for key, most in (("x", wide), ("cx", wide), ("y", high), ("cy", high)):
+            assert 0 <= float(one.get(key, 0)) <= most
+    further = [one for one in root.iter() if one.get("class") == "further"]
+    links = len(arrange(family).further)
+    assert len(further) == links + bool(links)  # and one in the legend
+
+
+def test_names_of_any_kind_are_text_and_cut_to_their_column() -> None:
+    grown = {i: Member(organism(i, name)) for i, name in enumerate(HOSTILE, start=1)}
+    family = Family(grown, tuple(Branch(i, 1, "finetune", None) for i in range(2, len(grown) + 1)))
+    for title in HOSTILE:
+        drawn = svg.render(family, title=title)
+        root = ElementTree.fromstring(drawn.encode())
+        kinds = {one.tag.removeprefix(SVG) for one in root.iter()}
+        assert kinds == {"svg", "title", "style", "rect", "text", "path", "g", "circle"}
+    assert max(map(len, texts(drawn))) < 200
+    assert "x" * 10_000 in drawn  # the full name, where a pointer rests
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", drawn)
+
+
+@given(st.text(), st.floats(0, 400))
+def test_cut_text_fits_its_room(text: str, room: float) -> None:
+    cut = lettering.cut(text, room, 12)
+    assert cut == text or cut.endswith("…")
+    assert cut == "…" or lettering.width(cut, 12) <= room + 1e-6
+
+
+def test_estimated_widths_hold_in_a_browser(page: Page) -> None:
+    said = ["meta-llama/Llama-3.1-8B-Instruct", "fern-mini-prose-int8", "WWWW", "0.4512", "日本語"]
+    page.set_content(f"<body style='font-family:{colours.font()}'>")
+    measured = page.evaluate(
+        """said => said.map(one => { const pen = document.createElement("canvas").getContext("2d");
+        pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+        return pen.measureText(one).width; })""",
+        said,
+    )
+    for text, wide in zip(said, measured, strict=True):
+        assert wide <= lettering.width(text, 12) * 1.03 <= 3 * wide, text
+
+
+def test_a_browser_loads_nothing_for_it_and_follows_light_and_dark(
+    page: Page, tmp_path: Path
+) -> None:
+    file = tmp_path / "tree.svg"
+    file.write_text(svg.render(small_family(), title="base"), "utf-8")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    seen = {}
+    for scheme, start in (("light", colours.LIGHT), ("dark", colours.DARK)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.goto(file.as_uri())
+        seen[scheme] = page.evaluate(
+            "getComputedStyle(document.querySelector('.paper')).fill.match(/\\d+/g).map(Number)"
+        )
+        paper = colours.theme(start).named["paper"]
+        assert seen[scheme] == [int(paper[at : at + 2], 16) for at in (1, 3, 5)]
+    assert set(asked) == {file.as_uri()}
+
+
+def test_the_shades_and_letters_are_those_of_the_page() -> None:
+    for start in (colours.LIGHT, colours.DARK):
+        theme = colours.theme(start)
+        assert len(set(theme.scale)) == colours.STEPS
+        for shade, letters in zip(theme.scale, theme.letters, strict=True):
+            assert colours.contrast(shade, letters) >= 4.2
+
+
+def test_along_other_axes() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    family = grow(
+        {"a": [], "b": [("a", "continue", None)], "c": [("b", "finetune", None)], "d": []},
+        a={"step": 100, "created": start}, b={"step": 300, "created": start + timedelta(days=40)},
+        c={"step": 50, "training": PowerCost(joules=2e6, phase="training", source="measured")},
+    )  # fmt: skip
+    layout = arrange(family)
+    names = [str(family.members[row.id].organism) for row in layout.rows]
+    steps = axis(family, layout, "step")
+    assert dict(zip(names, steps.at, strict=True)) == {"a": 100, "b": 300, "c": 350, "d": 0}
+    assert dict(zip(names, steps.sure, strict=True))["d"] is False
+    drawn = svg.render(family, title="a", along="time")
+    assert {"2026-01-08", "1 week"} <= set(texts(drawn))
+    assert "dashed" in drawn  # c has no known time
+    assert "1 MJ" in texts(svg.render(family, title="a", along="joules"))
+    with pytest.raises(InvalidValue, match=r"known training step.*--axis"):
+        svg.render(small_family(), title="base", along="step")
+
+
+def test_png_is_the_picture_twice_as_large() -> None:
+    drawn = png.render(small_family(), title="base")
+    root = ElementTree.fromstring(svg.render(small_family(), title="base"))
+    assert drawn[:8] == b"\x89PNG\r\n\x1a\n"
+    wide, high = struct.unpack(">II", drawn[16:24])
+    assert (wide, high) == pytest.approx(
+        (2 * float(root.attrib["width"]), 2 * float(root.attrib["height"])), abs=1
+    )
+    other = replace(small_family(), folded={1: 7}, hidden=7)
+    assert png.render(other, title="base") != drawn
+
+
+def test_without_resvg_a_sentence_says_what_to_install(tmp_path: Path) -> None:
+    url = str(tmp_path / "r.db")
+    lineage.open(url).register(name="base")
+    code = (
+        "import sys; sys.modules['resvg_py'] = None\n"
+        f"from lineage.cli import main; main(['tree', '--format', 'png', '--db', {url!r}])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 1
+    assert "pip install 'checkpoint-lineage[pictures]'" in ran.stderr
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_commands(tmp_path: Path) -> None:
+    url = str(tmp_path / "r.db")
+    lineage.open(url).register(name="base")
+    runner = CliRunner()
+
+    def run(*words: str) -> str:
+        done = runner.invoke(main, ["tree", *words, "--db", url])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert run("base", "--format", "svg").startswith("<svg")
+    for name, start in (("t.svg", b"<svg"), ("t.png", b"\x89PNG")):
+        run("--output", str(tmp_path / name))
+        assert (tmp_path / name).read_bytes().startswith(start)
+    done = runner.invoke(main, ["tree", "--axis", "time", "--db", url])
+    assert done.exit_code == 2
+    assert "--axis is for svg and png" in done.output
