@@ -69,6 +69,12 @@ def test_every_answer_shows_itself(registry: Registry) -> None:
         assert "object at 0x" not in shown["text/html"], asked
     assert "worse" in registry.select()._repr_html_()
     assert "1.3B" in registry.get("base")._repr_html_()
+    # a family shows its picture; a large one its table
+    assert '<svg class="lineage-tree"' in registry.family("base")._repr_html_()
+    for number in range(300):
+        registry.register(name=f"step-{number}", parents="base", relation="continue")
+    assert "<svg" not in registry.family("base")._repr_html_()
+    assert "<table" in registry.family("base")._repr_html_()
     # what is unknown is not there, and is no zero
     assert "bytes" not in registry.get("base")._repr_html_()
 

@@ -124,6 +124,19 @@ def test_estimated_widths_hold_in_a_browser(page: Page) -> None:
         assert wide <= lettering.width(text, 12) * 1.03 <= 3 * wide, text
 
 
+def test_all_letters_lie_inside_the_frame(page: Page, tmp_path: Path) -> None:
+    grown = {i: Member(organism(i, name)) for i, name in enumerate(HOSTILE, start=1)}
+    long = [svg.render(Family(grown, ()), title="W" * 300), svg.render(small_family(), title="x")]
+    for drawn in long:
+        (tmp_path / "tree.svg").write_text(drawn, "utf-8")
+        page.goto((tmp_path / "tree.svg").as_uri())
+        ends = page.evaluate(
+            "[...document.querySelectorAll('text')].map(one => one.getBBox())"
+            ".map(box => box.x + box.width)"
+        )
+        assert max(ends) <= float(ElementTree.fromstring(drawn).attrib["width"])
+
+
 def test_a_browser_loads_nothing_for_it_and_follows_light_and_dark(
     page: Page, tmp_path: Path
 ) -> None:

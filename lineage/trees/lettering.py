@@ -17,6 +17,8 @@ _WIDTHS = (
 )  # fmt: skip
 _WIDER = 1.15
 """DejaVu Sans and Verdana, the widest that `sans-serif` commonly stands for, to Helvetica."""
+BOLD = 1.2
+"""Bold letters against plain ones, at most: what to multiply the size with."""
 LONGEST = 400
 """Characters of a text that are looked at; no column holds more."""
 

@@ -13,13 +13,13 @@ from lineage.trees.colours import DARK, LIGHT, STEPS, Theme, font, theme
 from lineage.trees.family import Family, Member
 from lineage.trees.heat import Heat, heat
 from lineage.trees.layout import Layout, Row, arrange
-from lineage.trees.lettering import cut, width
+from lineage.trees.lettering import BOLD, cut, width
 from lineage.trees.markup import xml
 
 ROW, PAD, HEAD = 18.0, 28.0, 112.0  # px: a row, the margin, what is above the first row
 TEXT, SMALL, TINY, TITLE = 12.0, 11.0, 10.0, 19.0  # px, sizes of letters
 EACH, TREE_LEAST, TREE_MOST = 68.0, 220.0, 460.0  # px: a tick of the axis, the tree
-NAME_MOST, NICHE, BAR, MARKS = 230.0, 60.0, 46.0, 30.0  # px, widths in the table
+NAME_MOST, NICHE, BAR, MARKS = 270.0, 60.0, 46.0, 30.0  # px, widths in the table
 NICHES = 4
 RADIUS, BEND = 4.9, 5.0
 SHAPES = {"quantized": "square", "prune": "square", "convert": "square", "merge": "diamond",
@@ -124,7 +124,7 @@ def _sheet(family: Family, along: str) -> Sheet:
     drawn = layout.generations if along == "generation" else 8
     tree = PAD + min(TREE_MOST, max(TREE_LEAST, EACH * drawn))
     names = max(width(_called(family, row), TEXT) for row in layout.rows)
-    room = min(NAME_MOST, max(names, width("organism", TEXT)) + 2)
+    room = min(NAME_MOST, max(names, width("organism", BOLD * TEXT)) + 2)
     origins = [words.origin(one.organism, layout.main.get(own)) for own, one in
                family.members.items()]  # fmt: skip
     relations = max(width(origin, SMALL) for origin in origins)
@@ -186,7 +186,7 @@ def _path(kind: str, d: str, more: str = "") -> str:
 
 def _heading(sheet: Sheet, title: str) -> Iterator[str]:
     room = sheet.right - PAD
-    yield _text(PAD, 34, cut(title, room, TITLE), "title", TITLE)
+    yield _text(PAD, 34, cut(title, room, BOLD * TITLE), "title", TITLE)
     yield _text(PAD, 58, cut(_counted(sheet.family, sheet.layout), room, TEXT), "soft", TEXT)
     yield _text(PAD, HEAD - 26, sheet.axis.label, "head", SMALL)
     yield _text(sheet.name, HEAD - 12, "organism", "head", SMALL)
@@ -194,7 +194,7 @@ def _heading(sheet: Sheet, title: str) -> Iterator[str]:
         x = sheet.niches + NICHE * (number + 0.5)
         task, metric = (shown(part) for part in (one.niche.task, one.niche.metric))
         yield f"<g><title>{_x(str(one.niche))}</title>"
-        yield _text(x, HEAD - 26, cut(task, NICHE - 4, SMALL), "head", SMALL, "middle")
+        yield _text(x, HEAD - 26, cut(task, NICHE - 2, BOLD * SMALL), "head", SMALL, "middle")
         yield _text(x, HEAD - 12, cut(metric, NICHE - 4, TINY), "faint tiny", TINY, "middle")
         yield "</g>"
     if sheet.heats:  # the niche that colours the tree
