@@ -575,7 +575,8 @@ class _Batch:
         if new.lost:
             waiting = list(dict.fromkeys(own for own in waiting if self.known[own].ghost))
             return (waiting[0] if waiting else None), waiting[1:]
-        waiting += [own for uri, _ in new.places for own in self._waiting_for_any(uri)]
+        if not new.imported:  # that is a document, which says itself who is the same
+            waiting += [own for uri, _ in new.places for own in self._waiting_for_any(uri)]
         named = self._named(new)
         if new.digest is not None:
             target = self.digests.get(new.digest)

