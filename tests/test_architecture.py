@@ -21,7 +21,7 @@ FLOORS: dict[int, str] = {
     4: "selection doctor culling",
     5: "frames trees formats viz hub readers scan",
     6: "registry",
-    7: "cli examples integrations",
+    7: "cli examples integrations server",
 }
 """Rooms from the ground up: modules and packages directly under `lineage`."""
 

@@ -60,6 +60,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Draw": {
         "tree": ("drawing:tree", "the family as text, as a page, or for other programs"),
+        "view": ("viewing:view", "explore the family in the browser, as it grows"),
     },
     "Select": {
         "select": ("selecting:select", "which organisms no longer justify their power bill"),

@@ -20,7 +20,8 @@ def render(family: Family) -> str:
 def document(family: Family) -> dict[str, Any]:
     """Plain types and datetimes:
 
-    - `root` (an id or null), `niche` (`task/metric` or null), `hidden` (organisms not drawn)
+    - `root` (an id or null), `niche` (`task/metric` or null), `hidden` (organisms not drawn;
+      at least so many where `counted` is false)
     - `members`: everything of `Member` and `Organism`, by the names of their fields; a score has
       `task`, `metric` and `split`
     - `links`: `child`, `parent` (ids), `relation`, `weight`, `main` (whether the tree follows it)
@@ -32,6 +33,7 @@ def document(family: Family) -> dict[str, Any]:
         "root": family.root,
         "niche": None if niche is None else str(niche),
         "hidden": family.hidden,
+        "counted": family.counted,
         "members": [_member(member) for member in family.members.values()],
         "links": [
             {**dataclasses.asdict(link), "main": layout.main[link.child] is link}

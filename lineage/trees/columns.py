@@ -75,11 +75,16 @@ class Block:
         return b"".join([*(deflate.compress(part) for part in whole), deflate.flush()])
 
 
-def pack(family: Family, title: str) -> tuple[bytes, bytes]:
-    """What is needed to draw, and the details; both deflated."""
+def pack(family: Family, title: str, version: int | None = None) -> tuple[bytes, bytes]:
+    """What is needed to draw, and the details; both deflated. With a `version`, the last event
+    that the family knows of, the page can ask a server for more: it is told the ids too."""
     layout = arrange(family)
     sheet = _Sheet(family, layout, title)
-    return sheet.drawn().packed(), sheet.details().packed()
+    drawn = sheet.drawn()
+    if version is not None:
+        drawn.head["version"] = version
+        drawn.numbers("id", "u32", [0 if row.more else row.id for row in sheet.rows])
+    return drawn.packed(), sheet.details().packed()
 
 
 class _Sheet:
@@ -109,6 +114,7 @@ class _Sheet:
             title=self.title,
             counts=words.census(family, self.layout),
             hidden=family.hidden,
+            counted=family.counted,
             rows=len(rows),
             root=family.root is not None,
             epoch=self.epoch,

@@ -76,7 +76,8 @@ class Family(Answer):
     `members` by organism id, in the order of registration; `branches` only between members, the
     parents of a child in the order they were given; `root` is the organism asked for, None for
     the forest; `niche` is the one shown, None for the one scored most; `folded` counts by organism
-    id the organisms below it that are not drawn; `hidden` counts all that are not drawn; `proposed`
+    id the organisms below it that are not drawn; `hidden` counts all that are not drawn; both are
+    at least so many where not `counted`, in a family too large to be walked; `proposed`
     holds those that are beaten wherever they are scored, with what keeps them all the same, empty
     for nothing."""
 
@@ -88,6 +89,7 @@ class Family(Answer):
     niche: Niche | None = None
     folded: Mapping[int, int] = field(default_factory=dict)
     hidden: int = 0
+    counted: bool = True
     proposed: Mapping[int, str] = field(default_factory=dict)
 
     def niches(self) -> list[Niche]:

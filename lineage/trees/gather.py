@@ -1,5 +1,6 @@
 """Gathering a Family from the registry: an organism and its descendants, or the forest; the nearest
-so many, with the rest counted where they branch off. A fixed number of statements."""
+so many, with the rest counted where they branch off. A fixed number of statements; a registry too
+large to be walked is counted by the interval snapshot."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from lineage import costs, ledger
+from lineage import costs, ledger, snapshots
 from lineage.database import Connection
 from lineage.organism import Niche, PowerCost
 from lineage.selection import front as fronts
@@ -18,6 +19,9 @@ from lineage.trees.notebook import FamilyTree
 
 MOST_SCORES = 200_000
 """With more scores than this in the registry, a picture does not work out who is on the fronts."""
+
+MOST_WALKED = 200_000
+"""With more links than this in the registry, what is not drawn is not walked to be counted."""
 
 # Breadth first: both databases work a recursive query level by level, and stop at the limit.
 NEAREST = """
@@ -50,7 +54,9 @@ def gather(
     seed = "SELECT CAST(? AS bigint)" if root is not None else FOREST.format(limit=cut)
     params = () if root is None else (root,)
     drawn = [row[0] for row in connection.execute(NEAREST.format(seed=seed, limit=cut), params)]
-    folded, hidden = _folded(connection, root, set(drawn)) if len(drawn) == limit else ({}, 0)
+    folded, hidden, counted = (
+        _left_out(connection, root, drawn) if len(drawn) == limit else ({}, 0, True)
+    )
     members = sorted(drawn)
     sweep = _judged(connection)
     return FamilyTree(
@@ -60,6 +66,7 @@ def gather(
         niche=niche,
         folded=folded,
         hidden=hidden,
+        counted=counted,
         proposed=_proposed(connection, sweep, set(members)),
     )
 
@@ -73,6 +80,61 @@ def _branches(connection: Connection, drawn: Sequence[int]) -> Iterable[Branch]:
     ):
         if parent in there:
             yield Branch(child, parent, relation, weight)
+
+
+def _left_out(
+    connection: Connection, root: int | None, drawn: Sequence[int]
+) -> tuple[dict[int, int], int, bool]:
+    """How many organisms are left out, at the drawn one each hangs on; how many in all; and
+    whether that is all, or at least so many."""
+    links = connection.value(
+        f"SELECT count(*) FROM (SELECT 1 FROM edge LIMIT {MOST_WALKED + 1}) AS counted"
+    )
+    if links <= MOST_WALKED:
+        return *_folded(connection, root, set(drawn)), True
+    snapshot = snapshots.current(connection)
+    folded = (
+        _undrawn_children(connection, drawn)
+        if snapshot is None
+        else _by_labels(connection, snapshot.number, drawn)
+    )
+    if root is not None:
+        return folded, sum(folded.values()), False
+    count = connection.value("SELECT count(*) FROM organism WHERE same_as IS NULL")
+    return folded, count - len(drawn), snapshot is not None
+
+
+def _by_labels(connection: Connection, number: int, drawn: Sequence[int]) -> dict[int, int]:
+    """By drawn organism how many of its backbone clade are left out, and hang on no drawn one
+    further down: the lengths of intervals, less those of drawn ones within."""
+    labels = connection.rows(
+        f"""SELECT l.pre, l.last, l.organism FROM {connection.ids} AS i
+            CROSS JOIN label l WHERE l.snapshot = ? AND l.organism = i.id""",
+        (connection.pack(drawn), number),
+    )
+    left: dict[int, int] = {}
+    above: list[tuple[int, int]] = []  # (last, organism) of the drawn ones that hold this position
+    for pre, last, own in sorted(labels):
+        while above and above[-1][0] < pre:
+            above.pop()
+        left[own] = last - pre
+        if above:
+            left[above[-1][1]] -= last - pre + 1
+        above.append((last, own))
+    return {own: count for own, count in left.items() if count > 0}
+
+
+def _undrawn_children(connection: Connection, drawn: Sequence[int]) -> dict[int, int]:
+    """By drawn organism how many of its children are left out, and are of no other drawn one."""
+    packed = connection.pack(drawn)
+    return dict(connection.rows(
+        f"""SELECT parent, count(*) FROM (
+              SELECT e.child, min(e.parent) AS parent FROM {connection.ids} AS i
+              CROSS JOIN edge e WHERE e.parent = i.id
+                AND e.child NOT IN (SELECT d.id FROM {connection.ids} AS d)
+              GROUP BY e.child) AS undrawn GROUP BY parent""",
+        (packed, packed),
+    ))  # fmt: skip
 
 
 def _folded(

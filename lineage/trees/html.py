@@ -24,31 +24,45 @@ EXPORT = re.compile(r"^export (?=(?:async )?function (\w+)|(?:const|class) (\w+)
 def render(family: Family, *, title: str) -> str:
     """One self-contained page, as text to be written in UTF-8. Nothing in it asks another host,
     and a Content-Security-Policy forbids it to; every name in it is text."""
+    drawn, details = columns.pack(family, shown(title))
+    blocks = {"drawn": drawn, "details": details}
+    return _page(
+        title,
+        script(),
+        blocks={name: base64.b64encode(block).decode() for name, block in blocks.items()},
+        connect="",
+    )
+
+
+def explorer(title: str) -> str:
+    """The same page without a family: it asks the server that it came from, and nobody else."""
+    return _page(title, script("page", "explorer"), blocks={}, connect="connect-src 'self'; ")
+
+
+def _page(title: str, code: str, blocks: dict[str, str], connect: str) -> str:
     parts = files("lineage.viz")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style = parts.joinpath("page.css").read_text("utf-8")
-    code = script()
-    drawn, details = columns.pack(family, shown(title))
     return environment.from_string(parts.joinpath("page.html").read_text("utf-8")).render(
         title=shown(title),
-        policy=_policy(code, style),
+        policy=_policy(code, style, connect),
         style=Markup(style),
         script=Markup(code),
-        drawn=base64.b64encode(drawn).decode(),
-        details=base64.b64encode(details).decode(),
+        blocks=blocks,
     )
 
 
 @cache
-def script() -> str:
-    """The modules of `viz/page/` as one script. Each becomes a function that gives what it exports,
-    in an order in which all that it imports is there; so names cannot meet, and a module must not
-    export a variable that changes."""
+def script(*folders: str) -> str:
+    """The modules of folders of `viz/` as one script; of two of the same name the later counts.
+    Each becomes a function that gives what it exports, in an order in which all that it imports is
+    there; so names cannot meet, and a module must not export a variable that changes."""
     sources = {
         one.name.removesuffix(".js"): one.read_text("utf-8")
-        for one in files("lineage.viz").joinpath("page").iterdir()
+        for folder in folders or ("page",)
+        for one in files("lineage.viz").joinpath(folder).iterdir()
         if one.name.endswith(".js")
     }
     needs = {name: {used for _, used in IMPORT.findall(text)} for name, text in sources.items()}
@@ -64,13 +78,14 @@ def _wrapped(name: str, text: str) -> str:
     return f"const in_{name} = (() => {{\n{EXPORT.sub('', body)}return {{ {given} }};\n}})();\n"
 
 
-def _policy(code: str, style: str) -> str:
-    """This script and this style only; no request, no form, no frame. `data:` is the icon."""
+def _policy(code: str, style: str, connect: str) -> str:
+    """This script and this style only; no request but what `connect` allows, no form, no frame.
+    `data:` is the icon."""
 
     def digest(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
     return (
         f"default-src 'none'; script-src {digest(code)}; style-src {digest(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        f"{connect}img-src data:; base-uri 'none'; form-action 'none'"
     )

@@ -6,13 +6,10 @@ import { shapeOf } from "./plate.js";
 import { at, count, counted, day, make, minute, short, svg } from "./words.js";
 
 export function controls(app) {
-  axisChoice(app);
-  colourChoice(app);
-  viewMenu(app);
-  filterMenu(app);
-  timeBar(app);
+  fill(app);
+  onColour(app);
+  onTime(app);
   at("theme").addEventListener("click", () => app.turnTheme());
-  at("plan").hidden = !app.forest.flags.some((flag) => flag & 96);
   at("plan").addEventListener("click", () => app.plan(!app.view.plan));
   for (const [id, act] of [["zoom-in", () => app.zoom(1.4)], ["zoom-out", () => app.zoom(1 / 1.4)], ["fit", () => app.fit()]])
     at(id).addEventListener("click", act);
@@ -20,6 +17,16 @@ export function controls(app) {
     at(id).addEventListener("click", () => { act(); closeMenus(); });
   menus();
   document.addEventListener("keydown", (event) => onKey(app, event));
+}
+
+/** What there is to choose among follows from the family. */
+export function fill(app) {
+  axisChoice(app);
+  colourChoice(app);
+  viewMenu(app);
+  filterMenu(app);
+  timeBar(app);
+  at("plan").hidden = !app.forest.flags.some((flag) => flag & 96);
 }
 
 /** A button and the box it opens; one at a time, closed by Escape and by a click elsewhere. */
@@ -52,7 +59,8 @@ function closeMenus() {
 
 function axisChoice(app) {
   const { axes } = app.forest, box = at("axes");
-  if (Object.keys(axes).length < 2) { box.hidden = true; return; }
+  box.hidden = Object.keys(axes).length < 2;
+  if (box.hidden) return;
   box.replaceChildren(...Object.entries(axes).map(([key, { label }]) =>
     make("button", { type: "button", id: `axis-${key}`, onclick: () => app.set({ axis: key, zx: 1, px: 0 }) }, label)));
 }
@@ -65,13 +73,17 @@ function colourChoice(app) {
   if (forest.units.length) others.append(option("power", "power"));
   if (forest.axes.time) others.append(option("age", "age"));
   others.append(option("licence", "licence"));
-  if (forest.niches.length) box.append(niches);
-  box.append(others);
+  box.replaceChildren(...(forest.niches.length ? [niches] : []), others);
+  if (app.details) addTags(app, box);
+}
+
+function onColour(app) {
+  const box = at("colour");
   box.addEventListener("change", () => {
     const niche = box.value.startsWith("niche ");
     app.set(niche ? { colour: "fitness", niche: Number(box.value.slice(6)) } : { colour: box.value });
   });
-  box.addEventListener("focus", () => addTags(app, box), { once: true });
+  box.addEventListener("focus", () => addTags(app, box));
 }
 
 /** Tags are among the details: their keys join the list when it is first used. */
@@ -133,22 +145,25 @@ function filterMenu(app) {
 
 /** The slider that grows the tree. */
 function timeBar(app) {
-  const { forest, view } = app, bar = at("timebar"), slider = at("time"), said = at("when");
-  const button = at("grow");
-  button.hidden = !forest.axes.time;
+  const { forest, view } = app, slider = at("time");
+  at("grow").hidden = !forest.axes.time;
   if (!forest.axes.time) return;
   let high = 0;
   for (const value of forest.axes.time.at) if (value > high) high = value;
   slider.max = String(high);
   slider.step = String(Math.max(1, Math.floor(high / 500)));
+  slider.value = String(view.filter.until ?? high);
+}
+
+function onTime(app) {
+  const bar = at("timebar"), slider = at("time"), said = at("when"), button = at("grow");
   const tell = () => {
-    const until = Number(slider.value), all = until >= high;
+    const { forest } = app, high = Number(slider.max), until = Number(slider.value), all = until >= high;
     const text = high > 2 * 86400 ? day(forest.epoch + until) : minute(forest.epoch + until);
     said.textContent = text;
     slider.setAttribute("aria-valuetext", text);
     app.set({ filter: { ...app.view.filter, until: all ? null : until } });
   };
-  slider.value = String(view.filter.until ?? high);
   slider.addEventListener("input", tell);
   button.addEventListener("click", () => {
     bar.hidden = !bar.hidden;
@@ -156,12 +171,13 @@ function timeBar(app) {
     if (bar.hidden) { slider.value = slider.max; tell(); } else { tell(); slider.focus(); }
     app.resized();
   });
-  at("play").addEventListener("click", () => play(slider, tell, high));
+  at("play").addEventListener("click", () => play(slider, tell));
 }
 
 let playing = 0;
 
-function play(slider, tell, high) {
+function play(slider, tell) {
+  const high = Number(slider.max);
   clearInterval(playing);
   if (Number(slider.value) >= high) slider.value = "0";
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;

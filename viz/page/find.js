@@ -7,18 +7,36 @@ const SUGGESTED = 8;
 
 export function search(app) {
   const box = at("search"), list = at("suggested");
-  let found = [], shown = [], active = -1, lower = null, haystack = null;
+  let found = [], shown = [], active = -1, lower = null, haystack = null, of = null;
 
   const look = async () => {
     const sought = box.value.trim().toLowerCase();
+    if (of !== app.forest) { of = app.forest; lower = haystack = null; }
     lower ??= app.forest.name.map((name) => name.toLowerCase());
     const words = sought ? await everything() : null;
-    if (box.value.trim().toLowerCase() !== sought) return;
+    if (box.value.trim().toLowerCase() !== sought || of !== app.forest) return;
     found = sought ? matching(app, sought, lower, words) : [];
     app.searched(sought ? found : null);
     at("found").textContent = sought ? `${count(found.length)} found` : "";
     suggest(sought);
+    if (sought && app.server) farther(sought);
   };
+
+  /** What else the registry has, outside of what is drawn, once typing rests. */
+  const farther = (sought) => {
+    clearTimeout(asking);
+    asking = setTimeout(async () => {
+      const there = await app.server.search(box.value.trim()).catch(() => []);
+      if (box.value.trim().toLowerCase() !== sought) return;
+      const ids = new Set(app.forest.id), place = list.children.length;
+      const others = there.filter(({ id }) => !ids.has(id)).slice(0, SUGGESTED);
+      shown.push(...others);
+      list.append(...others.map((one, k) => suggestion(place + k, one.label, "not drawn here: go there", () => pick(one))));
+      list.hidden = !list.children.length;
+      box.setAttribute("aria-expanded", String(!list.hidden));
+    }, 200);
+  };
+  let asking = 0;
 
   /** By row what else it is known by: aliases and tags; and where digests are. */
   const everything = async () => {
@@ -36,7 +54,11 @@ export function search(app) {
     box.removeAttribute("aria-activedescendant");
   };
 
-  const pick = (i) => { list.hidden = true; box.setAttribute("aria-expanded", "false"); app.choose(i, { move: true }); };
+  const pick = (i) => {
+    if (typeof i === "object") { location.assign(app.server.from(i.id)); return; }
+    list.hidden = true; box.setAttribute("aria-expanded", "false");
+    app.choose(i, { move: true });
+  };
 
   const move = (step) => {
     if (!shown.length) return;
@@ -46,12 +68,14 @@ export function search(app) {
     box.setAttribute("aria-activedescendant", `suggested-${active}`);
   };
 
+  /** The family is another: what was searched is searched again. */
+  app.research = () => { if (box.value.trim()) look(); };
   box.addEventListener("input", look);
   box.addEventListener("blur", () => { setTimeout(() => { list.hidden = true; box.setAttribute("aria-expanded", "false"); }, 150); });
   box.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") move(1);
     else if (event.key === "ArrowUp") move(-1);
-    else if (event.key === "Enter" && found.length) {
+    else if (event.key === "Enter" && (found.length || active >= 0)) {
       const here = found.indexOf(app.view.chosen);
       pick(active >= 0 ? shown[active] : found[here < 0 ? 0 : (here + (event.shiftKey ? found.length - 1 : 1)) % found.length]);
     } else if (event.key === "Escape") { box.value = ""; look(); app.focus(); } else return;
@@ -60,11 +84,12 @@ export function search(app) {
   });
 }
 
-function option(app, i, place, pick) {
-  const { forest } = app;
+const option = ({ forest }, i, place, pick) => suggestion(place, forest.name[i], forest.origins[forest.origin[i]], () => pick(i));
+
+function suggestion(place, name, said, pick) {
   const one = make("li", { role: "option", id: `suggested-${place}`, "aria-selected": "false" },
-    make("bdi", {}, short(forest.name[i], 48)), make("small", {}, forest.origins[forest.origin[i]]));
-  one.addEventListener("pointerdown", (event) => { event.preventDefault(); pick(i); });
+    make("bdi", {}, short(name, 48)), make("small", {}, said));
+  one.addEventListener("pointerdown", (event) => { event.preventDefault(); pick(); });
   return one;
 }
 

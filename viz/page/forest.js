@@ -16,7 +16,7 @@ const UNKNOWN = 0xffffffff;
 export function plant(block) {
   const n = block.rows;
   const forest = {
-    n, title: block.title, counts: block.counts, hidden: block.hidden, epoch: block.epoch,
+    n, title: block.title, counts: block.counts, hidden: block.hidden, counted: block.counted, id: block.id ?? null, rooted: block.root, epoch: block.epoch,
     statuses: block.statuses, units: block.units, niche: block.niche,
     generation: block.generation, flags: block.flags, more: block.more, name: block.name,
     origin: block.origin, origins: block["origin.words"], power: block.power, unit: block.unit,

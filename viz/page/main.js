@@ -1,12 +1,12 @@
 /* The page: reads the family, holds the view, and draws again whatever a change touches. */
 
-import { details as openDetails, drawn } from "./data.js";
+import { details as openDetails, drawn, server } from "./data.js";
 import { BUNDLE, ESTIMATED, GUARDED, clade, pedigree, plant, valueOf } from "./forest.js";
 import { ALIKE, CLADE, HIDDEN, arrange, reveal } from "./lines.js";
 import { aggregate, spans } from "./stripes.js";
 import { MARGIN, NEAR, axisTicks, columns, paint } from "./plate.js";
 import { colouring, readTheme, shade } from "./colours.js";
-import { controls, tellControls } from "./controls.js";
+import { controls, fill, tellControls } from "./controls.js";
 import { writePanel } from "./panel.js";
 import { search } from "./find.js";
 import { outline } from "./outline.js";
@@ -21,10 +21,13 @@ const FOLDED_FROM = 150;    // organisms from which on what is alike is folded a
 const AFAR_FROM = 2500;     // lines from which on the whole is shown first
 
 const plate = at("plate"), canvas = at("canvas"), map = at("map");
-const app = { plate, lit: null, hover: -1, details: null, moved: false };
+const app = { server, plate, lit: null, hover: -1, details: null, moved: false };
 
 async function start() {
-  const forest = app.forest = plant(await drawn());
+  let block;
+  try { block = await drawn(); } catch (error) { if (!server) throw error; return empty(error.message); }
+  const forest = app.forest = plant(block);
+  server?.changes(() => renew().catch(({ message }) => say(message)));
   if (!forest.n) return empty();
   app.view = {
     top: 0, h: ROW[0], zx: 1, px: 0, axis: "generation", niche: forest.niche,
@@ -52,15 +55,61 @@ async function start() {
   if (app.view.chosen >= 0 || app.view.plan) await app.open().then(() => writePanel(app));
 }
 
+// ---- what was registered since --------------------------------------------------------------------
+
+const PAUSE = 1000;  // ms between two families that are fetched
+let renewing = null, again = false;
+
+/** Takes the family anew from the server, and stays where one is; several changes at once are one. */
+function renew() {
+  again = true;
+  return renewing ??= (async () => {
+    while (again) {
+      again = false;
+      take(plant(await drawn()));
+      if (app.view?.chosen >= 0 || app.view?.plan || app.view?.colour === "licence" || app.view?.colour.startsWith("tag ")) { await app.open(); tell(); }
+      await new Promise((done) => setTimeout(done, PAUSE));
+    }
+  })().finally(() => { renewing = null; });
+}
+
+/** Another state of the family in place of what is drawn. Organisms and niches go by name. */
+function take(forest) {
+  if (!app.view || !forest.n) { if (forest.n) location.reload(); return; }
+  const { view, forest: before, start: first } = app, held = anchor(), grown = forest.n - before.n;
+  const niche = (k) => (k < 0 ? -1 : forest.niches.findIndex(({ name }) => name === before.niches[k].name));
+  const others = forest.niches.some(({ name }) => !before.niches.some((one) => one.name === name));
+  Object.assign(app, { forest, details: null, names: null, used: null, found: null, brushed: null, hover: -1 });
+  const row = (i) => (i < 0 ? -1 : app.byName(before.name[i])), rows = (set) => new Set([...set].map(row).filter((i) => i >= 0));
+  for (const key of ["chosen", "other", "root", "only"]) view[key] = row(view[key]);
+  for (const key of ["folded", "opened"]) view[key] = rows(view[key]);
+  view.columns = others ? firstColumns(forest) : view.columns.map(niche).filter((k) => k >= 0);
+  view.niche = niche(view.niche) >= 0 ? niche(view.niche) : forest.niche;
+  if (view.colour === "fitness" && view.niche < 0) view.colour = "relation";
+  view.filter = { ...view.filter, niche: niche(view.filter.niche), until: view.filter.until === null ? null : view.filter.until + before.epoch - forest.epoch };
+  if (!forest.axes[view.axis]) view.axis = "generation";
+  app.start = { ...first, niche: forest.niche };
+  app.widest = widest(forest);
+  measure();
+  relay();
+  keep(held && { ...held, i: row(held.i) });
+  lightUp();
+  fill(app);
+  app.research();
+  tell();
+  if (grown) say(`${count(Math.abs(grown))} ${Math.abs(grown) === 1 ? "row" : "rows"} ${grown > 0 ? "more" : "fewer"}: the registry has changed.`);
+}
+
 function firstColumns(forest) {
   const first = forest.niches.map((_, k) => k).slice(0, 4);
   if (forest.niche >= 0 && !first.includes(forest.niche)) first[first.length - 1] = forest.niche;
   return first;
 }
 
-function empty() {
+function empty(why) {
   at("empty").hidden = false;
-  for (const part of document.querySelectorAll(".top > :not(h1), .legend, #panel, #heads, #axis")) part.hidden = true;
+  if (why) at("empty").textContent = why;
+  for (const part of document.querySelectorAll(".top > :not(h1), .legend, #panel, #heads, #axis, .zoom, .map")) part.hidden = true;
   plate.dataset.ready = "true";
 }
 
@@ -260,6 +309,7 @@ function writeHeads() {
 function writeAxis() {
   const { scene, forest, view } = app;
   scene.ticks = axisTicks(scene);
+  if (server) { at("title").textContent = forest.title; document.title = `${forest.title} · lineage`; }
   at("counts").textContent = ` · ${forest.counts.join(" · ")}`;
   at("axis").replaceChildren(make("span", { className: "what" }, `${forest.axes[view.axis].label}${scene.log ? ", log scale" : ""}`), ...scene.ticks.map(({ x, text }) => {
     const tick = make("span", { className: "at" }, text);
@@ -293,7 +343,13 @@ app.byName = (name) => {
 };
 
 app.open = async () => {
-  if (!app.details) { app.details = await openDetails(); compose(); lightUp(); }
+  while (!app.details) {
+    const { forest } = app;
+    let found;
+    try { found = await openDetails(); } catch (error) { if (!server) throw error; }
+    if (found && app.forest === forest) { app.details = found; compose(); lightUp(); }
+    else if (!found) { await new Promise((done) => setTimeout(done, PAUSE)); take(plant(await drawn())); }  // the registry went on
+  }
   return app.details;
 };
 

@@ -41,7 +41,8 @@ function family(app) {
   return [
     make("h2", { dir: "auto" }, forest.title),
     make("p", { className: "said" }, `${forest.counts.join(", ")}.`),
-    forest.hidden ? make("p", {}, `${counted(forest.hidden, "more organism")} ${forest.hidden === 1 ? "is" : "are"} not in this page; the rows that are not drawn count them.`) : null,
+    forest.hidden ? make("p", {}, `${forest.counted ? "" : "At least "}${counted(forest.hidden, "more organism")} ${forest.hidden === 1 ? "is" : "are"} not in this page; the rows that are not drawn count them.${app.server ? " Choose an organism, or search, to go on from there." : ""}`) : null,
+    app.server?.forest() ? make("p", {}, make("a", { className: "act", href: app.server.forest() }, "the whole forest")) : null,
     make("p", {}, "Choose an organism to read why it lives. Arrow keys walk the tree, / searches, ? lists all keys."),
     best?.ranked.length && best.direction ? heading(`Fittest in ${short(best.name)}`) : null,
     best?.ranked.length && best.direction ? some(best.ranked.slice(0, 5), (i) => make("li", {},
@@ -115,7 +116,18 @@ function actions(app, i) {
     act(view.comparing ? "choose the other …" : "compare", () => app.compare(), { title: "Compare with the organism chosen next (C)", "aria-pressed": String(view.comparing) }),
     act("copy Newick", () => app.copyNewick(), { title: "Copy its clade as Newick" }),
   );
+  if (app.server) onward(app, i, box);
   return box;
+}
+
+/** In the explorer: the family of this one, drawn by the server; and its parents where they are not drawn. */
+function onward(app, i, box) {
+  const { forest, server } = app, id = forest.id[i], drawn = new Set(forest.id);
+  const to = (text, own, title) => make("a", { className: "act", href: server.from(own), title, dir: "auto" }, text);
+  if (!forest.rooted || i) box.append(to("draw its family", id, "Draw what descends from it, as far as the page reaches"));
+  if (parents(forest, i).length) return;
+  server.parents(id).then((above) => box.append(...above.filter((one) => !drawn.has(one.id)).map((one) =>
+    to(`↑ ${short(one.name, 40)}`, one.id, `Its parent (${one.relation}), not drawn here`)))).catch(() => {});
 }
 
 function why(app, i) {

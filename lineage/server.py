@@ -1,0 +1,487 @@
+"""The explorer: the tree page over a small read-only API, for the user's own browser. Whoever asks
+must know a random token, name this machine as it is called, and come from the page itself."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import secrets
+import socket
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from lineage import __version__
+from lineage.cli.common import plain
+from lineage.errors import (
+    Ambiguous,
+    InvalidValue,
+    LineageError,
+    NotFound,
+    RegistryUnavailable,
+)
+from lineage.organism import Organism
+from lineage.shown import shown
+from lineage.trees import as_json, columns, html
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from lineage.registry import Registry
+    from lineage.trees.family import Family
+
+T = TypeVar("T")
+
+LIMIT, MOST = 5_000, 20_000
+"""Organisms in a window, and the most that may be asked for."""
+
+KEPT = 8
+"""Windows that are kept packed: about 1 MB each at LIMIT."""
+
+THREADS = 2
+"""Questions to the registry at a time; each thread holds a connection of its own."""
+
+EVERY = 1.0
+"""Seconds between two looks at the last event, while a page listens."""
+
+LISTENERS = 64
+"""Pages that may listen at a time."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+HEADERS = (
+    ("cache-control", "no-store"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("referrer-policy", "no-referrer"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+)
+
+STATUS = {NotFound: 404, Ambiguous: 409, InvalidValue: 400, RegistryUnavailable: 503}
+
+
+class Outdated(LineageError):
+    """The registry went on since the window was drawn whose details are asked for."""
+
+
+class Desk:
+    """Questions to the registry on behalf of all pages, a few at a time, outside of the event loop;
+    and the last windows, packed, so that several pages of a family are one piece of work."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.pool = ThreadPoolExecutor(THREADS, "explorer")
+        self.windows: OrderedDict[tuple[Any, ...], tuple[bytes, bytes]] = OrderedDict()
+
+    async def ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.pool, question, *arguments)
+
+    def last_event(self) -> int:
+        return self.registry.head()[0]
+
+    def family(self, ref: str | None, niche: str | None, limit: int) -> Family:
+        return self.registry.family(ref, niche=niche, limit=limit, details=True)
+
+    def window(
+        self, ref: str | None, niche: str | None, limit: int, version: int | None = None
+    ) -> tuple[bytes, bytes]:
+        """A family as `columns.pack` writes it, of `version` or of now. Outdated where that version
+        is not there any more."""
+        now = self.last_event() if version is None else version
+        key = ref, niche, limit, now
+        if key not in self.windows:
+            if version is not None and self.last_event() != version:
+                raise Outdated("the registry has changed since: ask for the window again.")
+            family = self.family(ref, niche, limit)
+            self.windows[key] = columns.pack(family, _title(family), now)
+            while len(self.windows) > KEPT:
+                self.windows.popitem(last=False)
+        return self.windows[key]
+
+    def search(self, text: str, limit: int) -> list[Organism]:
+        """Those that `text` refers to, then names that begin with it, then names that hold it."""
+        found: dict[int, Organism] = {}
+        for organisms in self._searched(text, limit):
+            for one in organisms:
+                found.setdefault(one.id, one)
+            if len(found) >= limit:
+                break
+        return list(found.values())[:limit]
+
+    def _searched(self, text: str, limit: int) -> Iterator[list[Organism]]:
+        try:
+            yield [self.registry.get(text)]
+        except Ambiguous as several:
+            yield [self.registry.get(one) for one in several.candidates[:limit]]
+        except NotFound:
+            pass
+        sought = text.replace("*", "?")
+        yield self.registry.find(f"{sought}*", sort="name", limit=limit, ghosts=True)
+        yield self.registry.find(f"*{sought}*", sort="name", limit=limit, ghosts=True)
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Watch:
+    """Looks for the last event every second while somebody listens: one look for all pages."""
+
+    def __init__(self, desk: Desk, stopping: Callable[[], bool]) -> None:
+        self.desk, self.stopping = desk, stopping
+        self.listeners = 0
+        self.last = 0
+        self.looked = asyncio.Condition()
+        self.task: asyncio.Task[None] | None = None
+
+    async def look(self) -> None:
+        while self.listeners and not self.stopping():
+            with suppress(LineageError):  # away for a moment: the next look tells
+                self.last = await self.desk.ask(self.desk.last_event)
+            async with self.looked:
+                self.looked.notify_all()
+            await asyncio.sleep(EVERY)
+        self.task = None
+        async with self.looked:
+            self.looked.notify_all()
+
+    async def events(self) -> AsyncIterator[str]:
+        """Server-sent events, `change` with the number of the last event: one at once, then one
+        after each change. A comment every look tells that the connection is alive."""
+        self.listeners += 1
+        if self.task is None:
+            self.task = asyncio.create_task(self.look())
+        seen = -1
+        try:
+            while not self.stopping():
+                async with self.looked:
+                    await self.looked.wait()
+                if self.last != seen:
+                    seen = self.last
+                    yield f"event: change\ndata: {seen}\n\n"
+                else:
+                    yield ":\n\n"
+        finally:
+            self.listeners -= 1
+
+
+class Guard:
+    """What stands before every answer: GET only, a Host that is this machine, an Origin that is
+    this page or none, and the token, compared in constant time."""
+
+    def __init__(self, app: ASGIApp, token: str, names: frozenset[str]) -> None:
+        self.app, self.token, self.names = app, token, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return  # no websocket: uvicorn refuses it
+        refused = self.refusal(scope)
+        if refused is None:
+            root = f"/{self.token}"
+            scope = {**scope, "root_path": root}
+            await self.app(scope, receive, _with_headers(send))
+            return
+        status, why = refused
+        await _error(status, why)(scope, receive, _with_headers(send))
+
+    def refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """The status and the sentence of a refusal; None for those who may ask."""
+        headers: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+        hosts, origins = headers.get("host", []), headers.get("origin", [])
+        if len(hosts) != 1 or not self.is_ours(hosts[0]):
+            return 403, "this explorer does not go by that host name (--host names another)."
+        if any(origin != f"http://{hosts[0]}" for origin in origins):
+            return 403, "another page asked: only the explorer's own may."
+        if scope["method"] != "GET":
+            return 405, "the explorer only reads: GET."
+        given = scope["path"].encode().removeprefix(b"/").partition(b"/")[0]
+        if not secrets.compare_digest(given, self.token.encode()):
+            return 403, "the address lacks the token: use the one that `lineage view` printed."
+        return None
+
+    def is_ours(self, host: str) -> bool:
+        """Whether a Host header may be answered. A web site that has its own name resolved to this
+        machine sends that name (DNS rebinding); an address cannot be rebound."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if name in self.names:
+            return True
+        if self.names <= frozenset(LOOPBACK):
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _with_headers(send: Send) -> Send:
+    async def sent(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            own = [(name.encode(), value.encode()) for name, value in HEADERS]
+            message = {**message, "headers": [*message.get("headers", ()), *own]}
+        await send(message)
+
+    return sent
+
+
+def _error(status: int, why: str) -> Response:
+    from starlette.responses import JSONResponse
+
+    allow = {"allow": "GET"} if status == 405 else None
+    return JSONResponse({"error": shown(why)}, status, headers=allow)
+
+
+def _title(family: Family) -> str:
+    return "the forest" if family.root is None else str(family.members[family.root].organism)
+
+
+def application(
+    registry: Registry,
+    token: str,
+    names: frozenset[str] = frozenset(LOOPBACK),
+    stopping: Callable[[], bool] = lambda: False,
+) -> ASGIApp:
+    """The explorer as an ASGI application, below `/<token>/`. `names` are the hosts that it goes
+    by; where they are more than the loopback's, any address is one too. It ends its streams once
+    `stopping` says so."""
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    desk = Desk(registry)
+    watch = Watch(desk, stopping)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        desk.close()
+
+    routes = [
+        Route(path, _answering(answer, desk, watch), methods=["GET"])
+        for path, answer in ANSWERS.items()
+    ]
+    return Guard(Starlette(routes=routes, lifespan=lifespan), token, names)
+
+
+Answerer = Callable[["Request", Desk, Watch], Awaitable["Response"]]
+
+
+def _answering(
+    answer: Answerer, desk: Desk, watch: Watch
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answered(request: Request) -> Response:
+        try:
+            return await answer(request, desk, watch)
+        except Outdated as error:
+            return _error(410, str(error))
+        except LineageError as error:
+            status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 400)
+            return _error(status, str(error))
+
+    return answered
+
+
+def _window_of(request: Request) -> tuple[str | None, str | None, int]:
+    """`ref`, `niche` and `limit` of a request."""
+    asked = request.query_params
+    return asked.get("ref"), asked.get("niche"), _whole(request, "limit", LIMIT, MOST)
+
+
+def _whole(request: Request, name: str, default: int, most: int) -> int:
+    given = request.query_params.get(name, str(default))
+    if not (given.isascii() and given.isdigit() and len(given) < 19 and int(given) > 0):
+        raise InvalidValue(f"{name} {given[:40]!r} is not a whole number above 0.")
+    return min(int(given), most)
+
+
+def _ref(request: Request) -> str:
+    ref = request.query_params.get("ref")
+    if ref is None:
+        raise InvalidValue("say which organism: ?ref=NAME.")
+    return ref
+
+
+async def _page(_request: Request, _desk: Desk, _watch: Watch) -> Response:
+    from starlette.responses import HTMLResponse
+
+    return HTMLResponse(html.explorer(""), headers={"content-security-policy": _FRAMES})
+
+
+_FRAMES = "frame-ancestors 'none'"  # the one part of the policy that a page cannot hold itself
+
+
+async def _block(request: Request, desk: Desk, part: int, version: int | None) -> Response:
+    from starlette.responses import Response
+
+    window = await desk.ask(desk.window, *_window_of(request), version)
+    return Response(window[part], media_type="application/octet-stream")
+
+
+async def _drawn(request: Request, desk: Desk, _watch: Watch) -> Response:
+    return await _block(request, desk, 0, None)
+
+
+async def _details(request: Request, desk: Desk, _watch: Watch) -> Response:
+    given = request.query_params.get("version")
+    version = None if given is None else _whole(request, "version", 0, 2**63)
+    return await _block(request, desk, 1, version)
+
+
+async def _family(request: Request, desk: Desk, _watch: Watch) -> Response:
+    def document() -> str:
+        return _json(as_json.document(desk.family(*_window_of(request))))
+
+    return _written(await desk.ask(document))
+
+
+async def _organism(request: Request, desk: Desk, _watch: Watch) -> Response:
+    ref = _ref(request)
+    return _written(await desk.ask(lambda: _json(desk.registry.record(ref))))
+
+
+async def _search(request: Request, desk: Desk, _watch: Watch) -> Response:
+    text, limit = request.query_params.get("q", ""), _whole(request, "limit", 20, 100)
+
+    def found() -> str:
+        organisms = desk.search(text, limit) if text.strip() else []
+        return _json({"organisms": [{"label": shown(str(one)), **plain(one)} for one in organisms]})
+
+    return _written(await desk.ask(found))
+
+
+async def _changes(_request: Request, _desk: Desk, watch: Watch) -> Response:
+    from starlette.responses import StreamingResponse
+
+    if watch.listeners >= LISTENERS:
+        return _error(503, f"{LISTENERS} pages listen already: close one.")
+    return StreamingResponse(watch.events(), media_type="text/event-stream")
+
+
+async def _openapi(_request: Request, _desk: Desk, _watch: Watch) -> Response:
+    return _written(_json(openapi()))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def _written(text: str) -> Response:
+    from starlette.responses import Response
+
+    return Response(text, media_type="application/json")
+
+
+ANSWERS: dict[str, Answerer] = {
+    "/": _page,
+    "/api/window/drawn": _drawn,
+    "/api/window/details": _details,
+    "/api/family": _family,
+    "/api/organism": _organism,
+    "/api/search": _search,
+    "/api/changes": _changes,
+    "/api/openapi.json": _openapi,
+}
+
+
+def openapi() -> dict[str, Any]:
+    """The API as an OpenAPI 3.1 document. Paths are below the address with the token."""
+
+    def parameter(name: str, kind: str, said: str, required: bool = False) -> dict[str, Any]:
+        return {
+            "name": name, "in": "query", "required": required, "description": said,
+            "schema": {"type": kind} | ({"minimum": 1} if kind == "integer" else {}),
+        }  # fmt: skip
+
+    ref = parameter("ref", "string", "A reference to the organism: a name, `name@v2`, a digest, …")
+    window = [
+        {**ref, "description": "Whose family; without it, the forest."},
+        parameter("niche", "string", "The niche to show, `task/metric`."),
+        parameter("limit", "integer", f"Organisms at most: {LIMIT}, up to {MOST}; the nearest."),
+    ]
+    version = parameter("version", "integer", "Of which window; 410 when it is gone.")
+    block, object_ = "application/octet-stream", "application/json"
+    paths = {
+        "/api/family": ("A family as `lineage tree --json` gives it.", window, object_),
+        "/api/organism": (
+            "Everything known of one organism, as `lineage show --json` gives it.",
+            [{**ref, "required": True}], object_,
+        ),
+        "/api/search": (
+            "Organisms that a text refers to, or whose names begin with it or hold it.",
+            [parameter("q", "string", "The text."),
+             parameter("limit", "integer", "Organisms at most: 20, up to 100.")], object_,
+        ),
+        "/api/changes": (
+            "Server-sent events: `change` with the number of the last event, at once and after "
+            "each change.", [], "text/event-stream",
+        ),
+        "/api/window/drawn": ("What the page draws of a family, packed.", window, block),
+        "/api/window/details": ("The details of a window, packed.", [*window, version], block),
+        "/api/openapi.json": ("This document.", [], object_),
+    }  # fmt: skip
+    error = {
+        "description": 'A sentence, as `{"error": …}`.',
+        "content": {object_: {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "lineage explorer", "version": __version__},
+        "paths": {
+            path: {"get": {
+                "summary": said,
+                "parameters": parameters,
+                "responses": {
+                    "200": {"description": "It.", "content": {kind: {}}}, "default": error,
+                },
+            }}
+            for path, (said, parameters, kind) in paths.items()
+        },
+        "components": {"schemas": {"Error": {
+            "type": "object", "required": ["error"],
+            "properties": {"error": {"type": "string"}},
+        }}},
+    }  # fmt: skip
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on `host`, port 0 for any that is free. LineageError where it cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family[0], socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(family[4])
+        bound.listen(128)  # who asks before the server is up waits for it
+    except OSError as error:
+        raise LineageError(
+            f"the explorer cannot listen on {host} port {port}: {error.strerror or error}. Choose "
+            "another --port, or none for any that is free."
+        ) from error
+    return bound
+
+
+def serve(registry: Registry, bound: socket.socket, token: str, names: frozenset[str]) -> None:
+    """Answer on `bound` until a signal ends it. KeyboardInterrupt is raised again, once all is
+    closed."""
+    import uvicorn
+
+    app = application(registry, token, names, lambda: server.should_exit)
+    server = uvicorn.Server(uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+        timeout_graceful_shutdown=3, limit_concurrency=4 * LISTENERS, ws="none", lifespan="on",
+    ))  # fmt: skip
+    server.run(sockets=[bound])

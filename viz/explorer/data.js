@@ -1,0 +1,48 @@
+/* Where the data comes from in the explorer: from the server that gave the page, window by window.
+   Addresses are relative, so that each keeps the token that the page's own address begins with. */
+
+import { unpack } from "./block.js";
+
+const SAID = 6;  // references of parents that are spelled out
+const wanted = new URLSearchParams(location.search);
+const asked = new URLSearchParams(["ref", "niche", "limit"].filter((key) => wanted.has(key)).map((key) => [key, wanted.get(key)]));
+let version = null;  // of the window that is drawn: its details must be of the same
+
+async function ask(path, parameters = {}) {
+  const answer = await fetch(`${path}?${new URLSearchParams(parameters)}`);
+  if (!answer.ok) throw new Error((await answer.json()).error);
+  return answer;
+}
+
+const window_ = async (part, more = {}) => unpack(await (await ask(`api/window/${part}`, { ...Object.fromEntries(asked), ...more })).arrayBuffer());
+
+/** What is needed to draw. */
+export async function drawn() {
+  const block = await window_("drawn");
+  version = block.version;
+  opened = null;
+  return block;
+}
+
+/** Everything else that is known of what is drawn; fetched once, when it is first asked for. */
+export const details = () => (opened ??= window_("details", { version }));
+let opened = null;
+
+const from = (ref) => `?${new URLSearchParams({ ...Object.fromEntries(asked), ref })}`;
+
+export const server = {
+  /** The address of the page that draws the family of an organism. */
+  from: (id) => from(`#${id}`),
+  /** The address of the page of the whole forest; empty where this is it. */
+  forest: () => (asked.has("ref") ? location.pathname : ""),
+  /** Organisms of the whole registry that a text finds: {id, label}. */
+  search: async (q) => (await (await ask("api/search", { q })).json()).organisms,
+  /** Parents of an organism, drawn or not: {id, name, relation}. */
+  parents: async (id) => (await (await ask("api/organism", { ref: `#${id}` })).json()).parents.slice(0, SAID)
+    .map(({ parent, relation }) => ({ id: parent.id, name: parent.ref, relation })),
+  /** Calls `tell` after something was recorded. */
+  changes: (tell) => {
+    const source = new EventSource("api/changes");
+    source.addEventListener("change", ({ data }) => { if (Number(data) > version) tell(); });
+  },
+};
