@@ -368,7 +368,7 @@ def test_newick_quotes_and_names_further_parents() -> None:
 def test_the_json_shape() -> None:
     family = small_family()
     read = json.loads(as_json.render(family))
-    assert list(read) == ["root", "niche", "hidden", "members", "links", "rows"]
+    assert list(read) == ["root", "niche", "hidden", "counted", "members", "links", "rows"]
     assert read["niche"] == "xml/bpb"
     sft = next(member for member in read["members"] if member["name"] == "sft")
     assert {"id", "digest", "status", "ghost", "scores", "serving", "aliases", "front"} <= set(sft)
