@@ -585,7 +585,7 @@ class _Batch:
         else:
             elsewhere = [uri for uri, _ in new.places if not is_local(uri)]
             here = [self._now(own) for uri in elsewhere for own in self.at_place.get(uri, ())]
-            target = min(here, key=self._waits, default=None)  # rather one with a digest
+            target = min(here, key=self._seen_by_nobody, default=None)
             if target is None and named is not None:
                 if not (_at_hub(new) and self.known[named].hub):
                     target = named
@@ -606,8 +606,11 @@ class _Batch:
         return [
             own
             for own in map(self._now, self.at_place[uri])
-            if self._waits(own)
-            and (self.known[own].ghost or not is_local(uri) or not self.names_of[own])
+            if self._seen_by_nobody(own)
+            and (
+                not is_local(uri)
+                or (self._waits(own) and (self.known[own].ghost or not self.names_of[own]))
+            )
         ]
 
     def _waiting_for_any(self, uri: str) -> list[int]:
@@ -622,12 +625,17 @@ class _Batch:
     def _known_by_place(self, uri: str) -> int | None:
         """The organism of which nothing but this place is known."""
         return next((own for own in map(self._now, self.ever_at[uri])
-                     if self.known[own].digest is None and not self.names_of[own]),
+                     if self._seen_by_nobody(own) and not self.names_of[own]),
                     None)  # fmt: skip
 
+    def _seen_by_nobody(self, own: int) -> bool:
+        """Whether no files of it were ever seen: it has no digest."""
+        return self.known[own].digest is None
+
     def _waits(self, own: int) -> bool:
-        """Whether a digest may still come to be known. Files that are gone have none any more."""
-        return self.known[own].digest is None and self.known[own].status != "culled"
+        """Whether a digest may still come to be known. Files that are gone have none any more: what
+        comes under their name or to their path is something else."""
+        return self._seen_by_nobody(own) and self.known[own].status != "culled"
 
     def _named(self, new: Registration) -> int | None:
         if new.name is None:
