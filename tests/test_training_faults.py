@@ -182,7 +182,7 @@ def test_postgresql_is_stopped_and_started_again() -> None:
         db = server.get_uri()
         with lineage.open(db):
             pass
-        with training(db) as process:
+        with training(db, seconds=0.4) as process:
             wait_for(process, "2")
             process.send_signal(signal.SIGSTOP)  # or it is done before the server is
             server.cleanup()
