@@ -100,21 +100,20 @@ def dump(folder: Path, models: int) -> list[Figure]:
     file, registry = folder / "hub.parquet", folder / "hub.db"
     write_dump(file, models)
     code = (
-        "import sys, time, resource, lineage\n"
+        "import sys, time, lineage\nfrom bench.timing import peak\n"
         "begin = time.perf_counter()\n"
         "with lineage.open(sys.argv[2], command='bench') as r: done = r.hub_dump(sys.argv[1])\n"
-        "print(done.created, time.perf_counter() - begin,"
-        " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(done.created, time.perf_counter() - begin, peak())"
     )
     told = subprocess.run(
         [sys.executable, "-c", code, str(file), str(registry)],
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
-    created, ours, peak = told.stdout.split()
+    created, ours, held_most = told.stdout.split()
     assert int(created) == models
     theirs = _by_hand(file, registry, folder / "by-hand.db")
     ratio = float(ours) / theirs
-    memory = int(peak) * (1 if sys.platform == "darwin" else 1024)
+    memory = int(held_most)
     apart, whole = space.bytes_each(registry, models, folder)
     largest = sorted(apart.raw.items(), key=lambda part: -float(str(part[1])))[:14]
     time_ = Figure(

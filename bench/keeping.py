@@ -4,7 +4,6 @@ bisection takes. Seconds are of the question alone, in a process that has starte
 from __future__ import annotations
 
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from statistics import mean, median
 
 import lineage
 from bench import asking, generate, raw
-from bench.timing import Figure, figure, seconds
+from bench.timing import Figure, figure, peak, seconds
 from lineage import doctor
 from lineage.organism import Organism, Score
 
@@ -96,7 +95,7 @@ def health(path: Path, size: int) -> Figure:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     taken = time.perf_counter() - begin
-    held = int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+    held = int(done.stdout)
     met = taken <= 60 and held <= 1e9
     return Figure(
         f"doctor on {size:,} organisms (no files)",
@@ -113,7 +112,7 @@ def examined(path: str) -> None:
     with lineage.open(path, create=False) as registry:
         found = doctor.examine(registry.database)
     assert found.sound, found.findings
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peak())
 
 
 def bisection(folder: Path, length: int, tries: int) -> Figure:

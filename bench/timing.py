@@ -4,9 +4,11 @@ slows the machine slows both; medians, and the spread of the ratio."""
 from __future__ import annotations
 
 import gc
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
 
@@ -34,6 +36,16 @@ class Sides:
 
     def turned(self) -> Sides:
         return Sides(self.theirs, self.ours)
+
+
+def peak() -> int:
+    """The most memory that this process held, in bytes. Linux's ru_maxrss would count that of the
+    process that started it too (it is kept over exec); VmHWM does not."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    except OSError:  # macOS counts in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def in_turn(rounds: int, ours: Callable[[int], object], theirs: Callable[[int], object]) -> Sides:
