@@ -9,6 +9,7 @@ import re
 import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -487,13 +488,27 @@ def _create(database: Database) -> None:
     _check_vacant(database)
     if not database.postgresql and not database.network:
         with database.faults():
-            database.connection.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(database.connection)
     with database.write() as connection:
         if revision(database) is not None:  # another process was faster
             return
         _check_vacant(database)
         for statement in creation(database.engine.dialect.name):
             connection.execute(statement)
+
+
+def _write_ahead(connection: Connection) -> None:
+    """Switch to the write-ahead log. SQLite does not wait for its turn here, as it does elsewhere,
+    where another process switches at the same moment."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 def _check_vacant(database: Database) -> None:
