@@ -18,7 +18,7 @@ def save(folder: Path, weights: bytes) -> Path:
     """A small safetensors checkpoint with these weights, 16 bytes of them."""
     folder.mkdir(parents=True, exist_ok=True)
     header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
-    half = folder / "half"
+    half = folder.with_name(f"{folder.name}.half-{os.getpid()}")  # four ranks may save at once
     half.write_bytes(struct.pack("<Q", len(header)) + header + weights)
     half.rename(folder / "model.safetensors")
     return folder
