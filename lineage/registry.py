@@ -725,13 +725,15 @@ class Registry:
         niche: str | Niche | None = None,
         limit: int | None = 1000,
         details: bool = False,
+        order: str = "size",
     ) -> Family:
         """An organism with its descendants, or the whole forest, as the trees draw it: at most
         `limit` organisms, the nearest first, the rest counted where they branch off; `details`
-        adds tags, history, and who beats whom."""
+        adds tags, history, and who beats whom; siblings follow each other by `order`: `size` of
+        their clades, `time` or `fitness`."""
         with self._read() as connection:
             root = None if ref is None else resolve(connection, ref)
-            return gather(connection, root, as_niche(niche), limit, details)
+            return gather(connection, root, as_niche(niche), limit, details, order)
 
     def best(
         self,

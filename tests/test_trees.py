@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from lineage.organism import RELATIONS, Niche, Organism, PowerCost, Score
 from lineage.shown import width
 from lineage.trees import as_json, newick, text, words
 from lineage.trees.family import Branch, Family, Member
+from lineage.trees.folding import fold, generations, places
 from lineage.trees.layout import arrange
 
 Links = Sequence[tuple[str, str, float | None]]  # (parent, relation, weight)
@@ -217,18 +220,20 @@ def test_long_chains_and_leaves_alike_fold_and_all_shows_them() -> None:
         links[f"s{i}"] = [(f"s{i - 1}", "continue", None)]
     for i in range(5):
         links[f"q{i}"] = [("s6", "quantized", None)]
-    family = grow(links)
-    folded = Family(family.members, family.branches, folded={7: 240}, hidden=240)
+    struck = {"status": "selected_against"}
+    family = grow(links, s2=struck, s3={"status": "culled"}, s5=struck)
+    within = {7: {"selected against": 12, "load-bearing": 1}}
+    folded = replace(family, folded={7: 240}, hidden=240, within=within)
     assert (
         text.render(folded, width=80, color=False)
         == """\
-s0             founder
-↓ s1 … s5      5 steps
-↓ s6           continue
-├─ q0 … q4     5 quantized
-└─ … 240 more               not drawn
-12 organisms, 8 generations, 1 founder. 10 of them are folded; --all shows each.
-240 more are not drawn.
+s0          founder
+↓ s1 … s5   5 steps      2 selected against, 1 culled
+↓ s6        continue
+├─ q0 … q4  5 quantized
+└─ … 240 more (12 selected against, 1 load-bearing)  --all shows them
+12 organisms, 8 generations, 1 founder, 2 selected against. 10 of them are
+folded; --all shows each. 240 more are not drawn; --all draws them.
 """
     )
     shown = text.render(folded, width=80, color=False, all=True).splitlines()
@@ -245,6 +250,74 @@ def test_what_is_remarkable_never_folds() -> None:
     assert [line.split("  ")[0] for line in lines[:5]] == [
         "s0", "↓ s1 … s3", "↓ s4 (best)", "↓ s5 … s7", "↓ s8"
     ]  # fmt: skip
+
+
+@given(families(most=40), st.none() | st.integers(1, 12), st.booleans())
+def test_a_fold_hides_nobody_and_counts_all(
+    family: Family, most: int | None, everything: bool
+) -> None:
+    layout = arrange(family)
+    lines = fold(family, layout, everything=everything, most=most)
+    drawn = [own for line in lines if not line.more for own in line.ids]
+    assert len(drawn) == len(set(drawn))
+    missing = len(family.members) - len(drawn) + family.hidden
+    assert sum(line.more for line in lines) == missing
+    assert sum(not line.more for line in lines) <= (most or len(family.members))
+    if everything:
+        assert all(not line.folds for line in lines)
+    place, born = places(lines), generations(family, layout, lines)
+    for at, line in enumerate(lines):
+        assert line.above is None or line.above < at
+        assert line.leads == any(other.above == at for other in lines)
+        main = layout.main.get(line.ids[0]) if line.ids and not line.more else None
+        assert line.above == (place[main.parent] if main else line.above)
+        assert line.above is None or born[line.above] < born[at]
+
+
+def test_copies_fold_from_two_on_and_merges_alike_from_five() -> None:
+    merged: list[tuple[str, str, float | None]] = [("a", "merge", 0.7), ("b", "merge", 0.3)]
+    links: dict[str, Links] = {"a": [], "b": [("a", "finetune", None)]}
+    links |= {f"a-int{bits}": [("a", "quantized", None)] for bits in (8, 4)}
+    links |= {f"m{i}": merged for i in range(5)}
+    on_front = {"front": ("xml/bpb",)}
+    family = grow(links, a_int8=on_front | scored(2.252), a_int4=on_front | scored(2.288))
+    assert (
+        text.render(family, width=80, color=False)
+        == """\
+a                  founder
+├─ b               finetune
+├─ a-int8, a-int4  2 quantized       2.252 to 2.288  on the front
+└─ m0 … m4         5 merges of a, b
+xml/bpb, lower is better. 9 organisms, 3 generations, 5 merges, 1 founder. 7 of
+them are folded; --all shows each.
+"""
+    )
+    named = {**family.members, 3: replace(family.members[3], front=())}
+    assert len(fold(replace(family, members=named), arrange(family))) == 5
+
+
+def test_what_is_left_out_is_counted_where_it_hangs() -> None:
+    links: dict[str, Links] = {"a": [], "b": [("a", "finetune", None)]}
+    links |= {f"c{i}": [("b", RELATIONS[i], None)] for i in range(4)}
+    struck = {"status": "selected_against"}
+    family = grow(links, c1=struck, c2={"load_bearing": True})
+    drawn = text.render(family, width=80, color=False, most=3)
+    assert "   └─ … 3 more (1 selected against, 1 load-bearing)  --all shows them" in drawn
+
+
+def test_siblings_follow_by_size_time_or_fitness() -> None:
+    links: dict[str, Links] = {name: [("a", "finetune", None)] for name in "bcd"}
+    links = {"a": [], **links, "e": [("b", "finetune", None)]}
+    days = {name: {"created": datetime(2026, 1, day, tzinfo=UTC)} for name, day in
+            (("b", 2), ("c", 3), ("d", 1))}  # fmt: skip
+    family = grow(links, b=days["b"] | scored(1.5), c=days["c"] | scored(1.2), d=days["d"])
+    said = {}
+    for order in ("size", "time", "fitness"):
+        rows = arrange(replace(family, order=order)).rows
+        said[order] = "".join(str(family.members[row.id].organism) for row in rows)
+    assert said == {"size": "acdbe", "time": "adbec", "fitness": "acbed"}
+    with pytest.raises(InvalidValue, match="'name' is not known; there are size, time, fitness"):
+        arrange(replace(family, order="name"))
 
 
 def test_a_merge_that_subtracts_gives_factors() -> None:

@@ -32,8 +32,11 @@ TREES = ("newick", "nexus", "phyloxml")
 """Formats that hold one parent of each organism as a branch, and others beside it."""
 PAGES = ("html", "pyvis")
 PAPER = ("svg", "png")
-DRAWN = {"text": 1000, "html": 100_000, "pyvis": 1000, "svg": 1000, "png": 500}
-"""How many organisms a picture holds; the others hold all."""
+FOLDING = ("text",)
+ORDERS = ("size", "time", "fitness")
+DRAWN = {"text": 10_000, "html": 100_000, "pyvis": 1000, "svg": 1000, "png": 500}
+"""How many organisms a picture is drawn from; the others hold all. Those that fold draw the nearest
+`folding.MOST` lines of them."""
 AXES = ("generation", "time", "step", "joules")
 
 
@@ -43,7 +46,14 @@ AXES = ("generation", "time", "step", "joules")
 @click.option("--output", type=click.Path(dir_okay=False), help="The file to write.")
 @click.option("--niche", help="The niche to show, task/metric; by default the one scored most.")
 @click.option("--axis", type=click.Choice(AXES), help="svg and png: what runs from left to right.")
-@click.option("--all", "everything", is_flag=True, help="Text: fold nothing.")
+@click.option(
+    "--order",
+    type=click.Choice(ORDERS),
+    default="size",
+    show_default=True,
+    help="Siblings: small clades, old or fit ones first.",
+)
+@click.option("--all", "everything", is_flag=True, help="Text: fold nothing, and draw all.")
 @json_option
 @registry_options
 def tree(
@@ -52,6 +62,7 @@ def tree(
     output: str | None,
     niche: str | None,
     axis: str | None,
+    order: str,
     everything: bool,
     as_json: bool,
 ) -> None:
@@ -63,8 +74,10 @@ def tree(
     kind = "json" if as_json and kind is None else kind or _by_ending(output)
     if axis is not None and kind not in PAPER:
         raise click.UsageError(f"--axis is for {' and '.join(PAPER)}; the format here is {kind}.")
-    limit = None if kind == "text" and everything else DRAWN.get(kind)
-    family = open_registry().family(ref, niche=niche, limit=limit, details=kind == "html")
+    limit = None if everything and kind in FOLDING else DRAWN.get(kind)
+    family = open_registry().family(
+        ref, niche=niche, limit=limit, details=kind == "html", order=order
+    )
     if kind == "json" and output is None:
         from lineage.trees import as_json as json_tree
 
@@ -128,11 +141,13 @@ def render(
 
         return json_tree.render(family)
     from lineage.trees import text
+    from lineage.trees.folding import MOST
 
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else 120
     color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return text.render(family, width=width, color=color, all=everything)
+    most = None if everything else MOST
+    return text.render(family, width=width, color=color, all=everything, most=most)
 
 
 def title(family: Family) -> str:

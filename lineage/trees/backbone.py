@@ -53,11 +53,13 @@ def lay(
     weights: Sequence[float | None],
     bundles: Sequence[int] = (),
     first: int = NOBODY,
+    ranks: Sequence[int] | None = None,
 ) -> Backbone:
     """Lay out `count` organisms with `links` of (child, parent); `weights` has one for each link.
 
     The main parent is the one with the largest weight, else the first. Siblings go by the size of
-    their clade, then by number; founders by number, `first` before all. Each organism in `bundles`
+    their clade, then by number; founders by number, `first` before all. Where there are `ranks`,
+    one each, siblings and founders go by these. Each organism in `bundles`
     gets a further row below its children. O(count + links), but for sorting the sizes. Raises
     Cycle."""
     main = _main(count, links, weights)
@@ -72,14 +74,18 @@ def lay(
             size[above] += size[own]
     child, sibling = [NOBODY] * count, [NOBODY] * count
     # the last sibling first: the largest, of equals the one with the highest number
-    for own in sorted(range(count - 1, -1, -1), key=size.__getitem__, reverse=True):
+    by = size if ranks is None else ranks
+    for own in sorted(range(count - 1, -1, -1), key=by.__getitem__, reverse=True):
         above = parent[own]
         if above >= 0:
             sibling[own] = child[above]
             child[above] = own
     row, depth = [0] * count, [0] * count
     at = 0
-    for own in sorted((i for i in range(count) if parent[i] < 0), key=lambda i: i != first):
+    founders = [own for own in range(count) if parent[own] < 0]
+    if ranks is not None:
+        founders.sort(key=ranks.__getitem__)
+    for own in sorted(founders, key=lambda i: i != first):
         row[own] = at
         at += size[own]
     for own in order:

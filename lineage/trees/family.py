@@ -69,17 +69,22 @@ class Branch:
     weight: float | None
 
 
+ORDERS = ("size", "time", "fitness")
+"""How siblings follow each other: small clades first, or old organisms, or fit ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Family(Answer):
     """Organisms and the links between them; an acyclic graph.
 
     `members` by organism id, in the order of registration; `branches` only between members, the
     parents of a child in the order they were given; `root` is the organism asked for, None for
-    the forest; `niche` is the one shown, None for the one scored most; `folded` counts by organism
-    id the organisms below it that are not drawn; `hidden` counts all that are not drawn; both are
-    at least so many where not `counted`, in a family too large to be walked; `proposed`
-    holds those that are beaten wherever they are scored, with what keeps them all the same, empty
-    for nothing."""
+    the forest; `niche` is the one shown, None for the one scored most; `order` says how siblings
+    follow each other, of ORDERS; `folded` counts by organism id the organisms below it that are not
+    drawn, and `within` what they are (`selected against`, ...), where that is known; `hidden`
+    counts all that are not drawn; both counts are at least so many where not `counted`, in a family
+    too large to be walked; `proposed` holds those that are beaten wherever they are scored, with
+    what keeps them all the same, empty for nothing."""
 
     _rows: ClassVar[str] = "members"
 
@@ -90,6 +95,8 @@ class Family(Answer):
     folded: Mapping[int, int] = field(default_factory=dict)
     hidden: int = 0
     counted: bool = True
+    order: str = "size"
+    within: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     proposed: Mapping[int, str] = field(default_factory=dict)
 
     def niches(self) -> list[Niche]:

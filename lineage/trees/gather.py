@@ -5,8 +5,9 @@ large to be walked is counted by the interval snapshot."""
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from lineage import costs, ledger, snapshots
 from lineage.database import Connection
@@ -45,18 +46,18 @@ def gather(
     niche: Niche | None = None,
     limit: int | None = None,
     details: bool = False,
+    order: str = "size",
 ) -> FamilyTree:
     """The family of `root`, or of all founders: at most `limit` organisms, nearest first. `niche`
-    is the one to show; it must have been scored. `details` adds tags, history and rivals."""
+    is the one to show; it must have been scored. `details` adds tags, history and rivals. `order`
+    is of family.ORDERS."""
     if niche is not None:
         ledger.niche_id(connection, niche)
     cut = "" if limit is None else f"LIMIT {int(limit)}"
     seed = "SELECT CAST(? AS bigint)" if root is not None else FOREST.format(limit=cut)
     params = () if root is None else (root,)
     drawn = [row[0] for row in connection.execute(NEAREST.format(seed=seed, limit=cut), params)]
-    folded, hidden, counted = (
-        _left_out(connection, root, drawn) if len(drawn) == limit else ({}, 0, True)
-    )
+    left = _left_out(connection, root, drawn) if len(drawn) == limit else _Left({}, 0)
     members = sorted(drawn)
     sweep = _judged(connection)
     return FamilyTree(
@@ -64,9 +65,11 @@ def gather(
         branches=tuple(_branches(connection, drawn)),
         root=root,
         niche=niche,
-        folded=folded,
-        hidden=hidden,
-        counted=counted,
+        folded=left.folded,
+        hidden=left.hidden,
+        counted=left.counted,
+        order=order,
+        within=left.within,
         proposed=_proposed(connection, sweep, set(members)),
     )
 
@@ -82,16 +85,24 @@ def _branches(connection: Connection, drawn: Sequence[int]) -> Iterable[Branch]:
             yield Branch(child, parent, relation, weight)
 
 
-def _left_out(
-    connection: Connection, root: int | None, drawn: Sequence[int]
-) -> tuple[dict[int, int], int, bool]:
-    """How many organisms are left out, at the drawn one each hangs on; how many in all; and
-    whether that is all, or at least so many."""
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """How many organisms are left out, at the drawn one each hangs on; how many in all; what they
+    are; and whether that is all, or at least so many."""
+
+    folded: dict[int, int]
+    hidden: int
+    counted: bool = True
+    within: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+
+
+def _left_out(connection: Connection, root: int | None, drawn: Sequence[int]) -> _Left:
+
     links = connection.value(
         f"SELECT count(*) FROM (SELECT 1 FROM edge LIMIT {MOST_WALKED + 1}) AS counted"
     )
     if links <= MOST_WALKED:
-        return *_folded(connection, root, set(drawn)), True
+        return _folded(connection, root, set(drawn))
     snapshot = snapshots.current(connection)
     folded = (
         _undrawn_children(connection, drawn)
@@ -99,9 +110,9 @@ def _left_out(
         else _by_labels(connection, snapshot.number, drawn)
     )
     if root is not None:
-        return folded, sum(folded.values()), False
+        return _Left(folded, sum(folded.values()), counted=False)
     count = connection.value("SELECT count(*) FROM organism WHERE same_as IS NULL")
-    return folded, count - len(drawn), snapshot is not None
+    return _Left(folded, count - len(drawn), counted=snapshot is not None)
 
 
 def _by_labels(connection: Connection, number: int, drawn: Sequence[int]) -> dict[int, int]:
@@ -137,24 +148,24 @@ def _undrawn_children(connection: Connection, drawn: Sequence[int]) -> dict[int,
     ))  # fmt: skip
 
 
-def _folded(
-    connection: Connection, root: int | None, drawn: set[int]
-) -> tuple[dict[int, int], int]:
-    """How many organisms are left out, each counted once, at the drawn one that leads to it first;
-    and how many in all."""
+def _folded(connection: Connection, root: int | None, drawn: set[int]) -> _Left:
+    """Each that is left out is counted once, at the drawn one that leads to it first."""
     everyone = (
         NEAREST.format(seed="SELECT CAST(? AS bigint)", limit="")
         if root is not None
         else "SELECT id FROM organism WHERE same_as IS NULL"
     )
     links = connection.rows(
-        f"""SELECT e.parent, e.child FROM edge e
+        f"""SELECT e.parent, e.child, e.needed FROM edge e
             WHERE e.child IN ({everyone}) ORDER BY e.child, e.parent""",
         () if root is None else (root,),
     )
     children: defaultdict[int, list[int]] = defaultdict(list)
-    for parent, child in links:
+    needed = set()
+    for parent, child, needs in links:
         children[parent].append(child)
+        if needs and parent not in drawn:
+            needed.add(parent)
     led_by = {own: own for own in drawn}
     queue = sorted(drawn)
     folded: dict[int, int] = {}
@@ -164,10 +175,29 @@ def _folded(
                 led_by[child] = led_by[own]
                 folded[led_by[own]] = folded.get(led_by[own], 0) + 1
                 queue.append(child)
-    if root is not None:
-        return folded, len(led_by) - len(drawn)
-    count = connection.value("SELECT count(*) FROM organism WHERE same_as IS NULL")
-    return folded, count - len(drawn)
+    hidden = len(led_by) - len(drawn)
+    if root is None:
+        count = connection.value("SELECT count(*) FROM organism WHERE same_as IS NULL")
+        hidden = count - len(drawn)
+    within: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for own, what in _states(connection, [own for own in led_by if own not in drawn], needed):
+        within[led_by[own]][what] += 1
+    return _Left(folded, hidden, within=within)
+
+
+def _states(
+    connection: Connection, ids: Sequence[int], needed: set[int]
+) -> Iterable[tuple[int, str]]:
+    """What is remarkable of those of `ids` that are not simply alive; `needed` may be
+    load-bearing."""
+    for own, status, ghost in connection.rows(
+        f"""SELECT o.id, o.status, o.ghost FROM {connection.ids} AS i
+            CROSS JOIN organism o WHERE o.id = i.id AND (o.status <> 'alive' OR o.ghost = 1)""",
+        (connection.pack(ids),),
+    ):
+        yield own, "ghost" if ghost else status.replace("_", " ")
+    for own in ledger.load_bearing(connection, sorted(needed.intersection(ids))):
+        yield own, "load-bearing"
 
 
 def _members(

@@ -1,14 +1,14 @@
-"""Where every organism lies: one row each in pre-order, x by generation, smaller clades first.
+"""Where every organism lies: one row each in pre-order, x by generation, siblings in one order.
 All pictures share this one layout; it is linear in organisms and links, and never recurses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lineage.errors import InvalidValue
 from lineage.trees.backbone import NOBODY, Backbone, Cycle, lay
-from lineage.trees.family import Branch, Family
+from lineage.trees.family import ORDERS, Branch, Family, Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Layout:
 
 
 def arrange(family: Family) -> Layout:
-    """The layout of `family`: backbone, rows, generations, by the rules of `backbone.lay`; founders
-    and siblings of one size go by id, the root asked for first. The same family gives the same
-    picture. Raises InvalidValue where the links close a cycle."""
+    """The layout of `family`: backbone, rows, generations, by the rules of `backbone.lay`; siblings
+    by its `order`, and where that says nothing by id; the root asked for first. The same family
+    gives the same picture. Raises InvalidValue where the links close a cycle."""
     ids = sorted(family.members)
     number = {id_: i for i, id_ in enumerate(ids)}
     laid = _laid(family, ids, number)
@@ -80,6 +80,7 @@ def _laid(family: Family, ids: list[int], number: Mapping[int, int]) -> Backbone
             [link.weight for link in family.branches],
             bundles=[number[id_] for id_ in family.folded],
             first=NOBODY if family.root is None else number[family.root],
+            ranks=_ranks(family, ids),
         )
     except Cycle as cycle:
         stuck = str(family.members[ids[cycle.number]].organism)
@@ -87,3 +88,40 @@ def _laid(family: Family, ids: list[int], number: Mapping[int, int]) -> Backbone
             f"the links around {stuck!r} close a cycle, so no tree can be drawn. "
             "Find the wrong one with `lineage show` and take it out with `lineage unlink`."
         ) from None
+
+
+def _ranks(family: Family, ids: list[int]) -> list[int] | None:
+    """By number the place among all, by time (when it was made, else registered) or by fitness in
+    the niche that is shown; what is not known comes last. None where clades go by their size."""
+    if family.order == "size":
+        return None
+    if family.order not in ORDERS:
+        raise InvalidValue(f"order {family.order!r} is not known; there are {', '.join(ORDERS)}.")
+    figure = _born if family.order == "time" else _fitness(family)
+    known = [figure(family.members[id_]) for id_ in ids]
+    ranks = [0] * len(ids)
+    for rank, i in enumerate(sorted(range(len(ids)), key=lambda i: _last_if_none(known[i]))):
+        ranks[i] = rank
+    return ranks
+
+
+def _last_if_none(figure: float | None) -> tuple[bool, float]:
+    return figure is None, 0.0 if figure is None else figure
+
+
+def _born(member: Member) -> float | None:
+    at = member.organism.created or member.organism.registered
+    return None if at is None else at.timestamp()
+
+
+def _fitness(family: Family) -> Callable[[Member], float | None]:
+    niche = family.shown_niche()
+    scores = [member.score_in(niche) for member in family.members.values()]
+    ways = {score.direction for score in scores if score is not None}
+    sign = {"higher": -1, "lower": 1}.get(ways.pop() or "") if len(ways) == 1 else None
+
+    def beaten(member: Member) -> float | None:
+        score = member.score_in(niche)
+        return None if score is None or sign is None else sign * score.value
+
+    return beaten

@@ -1,5 +1,5 @@
 """The family as lines of text, for a terminal or a pipe: guides, name, relation, score, power, and
-words for everything that colour says too. Long chains and many leaves alike fold into one line."""
+words for everything that colour says too. Long chains and many leaves alike are one line."""
 
 from __future__ import annotations
 
@@ -13,38 +13,23 @@ from lineage.shown import fit, shown
 from lineage.shown import width as cells_of
 from lineage.trees import words
 from lineage.trees.family import Branch, Family, Member
+from lineage.trees.folding import Line, fold, made
 from lineage.trees.layout import Layout, arrange
 
-CHAIN, LEAVES = 3, 5
-"""So many like steps of a chain, or like leaves of one parent, fold into one line."""
 NARROWEST = 40  # cells; what is narrower is wrapped by the terminal
 GAP = 2  # cells between columns
 NAME_LEAST, NAME_MOST = 14, 44  # cells for guides and name
 NOTES = 18  # cells for `✕ selected against`, the longest of the common notes
-KEPT = 24  # levels of guides that a line remembers; outer ones are elided anyway
 
 QUIET, STRONG, STRUCK = Style(dim=True), Style(bold=True), Style(dim=True, strike=True)
 PLAIN, GHOSTLY = Style(), Style(dim=True, italic=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line before it is measured. `ids` are the organisms it speaks for, several where they
-    are folded; `later` says, from the outermost guide that is kept inwards, whether siblings still
-    follow; `depth` counts all guides; `step` marks the only child of a chain, drawn below its
-    parent without indentation; `more` counts organisms below `ids` that are not in the family."""
-
-    ids: tuple[int, ...]
-    later: tuple[bool, ...] = ()
-    depth: int = 0
-    step: bool = False
-    more: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Cells:
     """What a line shows: columns, and `hang`, the guide of a further line below it. `tail` goes on
-    from `origin` (`merge` `of A 70 %, B 30 %`)."""
+    from `origin` (`merge` `of A 70 %, B 30 %`). A `wide` name may take the room of the columns
+    behind it, which are empty."""
 
     guide: str
     hang: str
@@ -57,6 +42,7 @@ class Cells:
     strong: bool = False
     power: str = ""
     notes: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +57,24 @@ class Sheet:
     joules: Mapping[str, words.Joules]
 
 
-def render(family: Family, *, width: int, color: bool, all: bool = False) -> str:
+def render(
+    family: Family, *, width: int, color: bool, all: bool = False, most: int | None = None
+) -> str:
     """The family as lines no wider than `width` cells (at least 40), ending in one that says the
-    niche, the direction and the counts. `color` adds terminal styles; `all` folds nothing.
+    niche, the direction and the counts. `color` adds terminal styles; `all` folds nothing; `most`
+    is how many lines there may be, beside those that count what is left out.
 
     What does not fit a line is continued below its relation; a name too long is cut with `…`."""
     if not family.members:
         return "There is no organism to draw.\n"
     width = max(NARROWEST, width)
     sheet = _sheet(family)
-    lines = list(_outline(sheet, everything=all))
+    lines = fold(family, sheet.layout, everything=all, most=most)
     strokes = _strokes(lines, width)
     table = [_cells(sheet, line, *_guides(sheet, line, strokes)) for line in lines]
     table = _unit_once(sheet, table)
     out = list(_columns(table, width, color))
-    folded = sum(len(line.ids) for line in lines if len(line.ids) > 1)
-    out += _wrapped(_last_line(sheet, table, folded), width)
+    out += _wrapped(_last_line(sheet, table, lines), width)
     return "\n".join(out) + "\n"
 
 
@@ -99,81 +87,6 @@ def _sheet(family: Family) -> Sheet:
     fitness = words.figures([score.value for score in scores if score is not None])
     joules = words.joules_per(member.serving for member in family.members.values())
     return Sheet(family, arrange(family), niche, links, fitness, joules)
-
-
-# ---- which lines there are --------------------------------------------------------------------
-
-
-def _outline(sheet: Sheet, *, everything: bool) -> Iterator[Line]:
-    """Lines from top to bottom, with a stack of our own: chains may be 100,000 long."""
-    crossing = {end for link in sheet.layout.further for end in (link.child, link.parent)}
-    roots = [row.id for row in sheet.layout.rows if row.parent is None]
-    stack = [Line((id_,)) for id_ in reversed(roots)]
-    while stack:
-        line = stack.pop()
-        yield line
-        if not line.more:
-            stack.extend(reversed(_below(sheet, line, crossing, everything)))
-
-
-def _below(sheet: Sheet, line: Line, crossing: set[int], everything: bool) -> list[Line]:
-    id_ = line.ids[-1]
-    children, more = sheet.layout.children[id_], sheet.family.folded.get(id_, 0)
-    step = _next_step(sheet, id_)
-    if step is not None:
-        run = (step,) if everything else _chain(sheet, step, crossing)
-        return [Line(run, line.later, line.depth, step=True)]
-    alone: list[tuple[int, ...]] = [(child,) for child in children]
-    groups = alone if everything else _alike(sheet, children, crossing)
-    last = len(groups) + bool(more) - 1
-    below = [
-        Line(ids, (*line.later, i < last)[-KEPT:], line.depth + 1) for i, ids in enumerate(groups)
-    ]
-    if more:
-        below.append(Line((id_,), (*line.later, False)[-KEPT:], line.depth + 1, more=more))
-    return below
-
-
-def _next_step(sheet: Sheet, id_: int) -> int | None:
-    """The only child of `id_`, when it continues the same run."""
-    children = sheet.layout.children[id_]
-    if len(children) != 1 or id_ in sheet.family.folded:
-        return None
-    return children[0] if sheet.layout.main[children[0]].relation == "continue" else None
-
-
-def _chain(sheet: Sheet, first: int, crossing: set[int]) -> tuple[int, ...]:
-    """`first` and the steps after it that look the same, when they are enough to fold."""
-    run, id_, kind = [], first, _kind(sheet, first)
-    while True:
-        step = _next_step(sheet, id_)
-        if step is None or not _plain(sheet, id_, crossing) or _kind(sheet, id_) != kind:
-            break
-        run.append(id_)
-        id_ = step
-    return tuple(run) if len(run) >= CHAIN else (first,)
-
-
-def _alike(sheet: Sheet, children: Sequence[int], crossing: set[int]) -> list[tuple[int, ...]]:
-    """The children one by one, leaves alike together when they are enough to fold."""
-    kinds: dict[tuple[str, str], list[int]] = {}
-    for child in children:
-        if not sheet.layout.children[child] and _plain(sheet, child, crossing):
-            kinds.setdefault(_kind(sheet, child), []).append(child)
-    groups = {ids[0]: tuple(ids) for ids in kinds.values() if len(ids) >= LEAVES}
-    inside = {id_ for ids in groups.values() for id_ in ids[1:]}
-    return [groups.get(child, (child,)) for child in children if child not in inside]
-
-
-def _kind(sheet: Sheet, id_: int) -> tuple[str, str]:
-    return sheet.layout.main[id_].relation, words.status(sheet.family.members[id_].organism)
-
-
-def _plain(sheet: Sheet, id_: int, crossing: set[int]) -> bool:
-    """Whether nothing would be missed when `id_` had no line of its own."""
-    member = sheet.family.members[id_]
-    remarkable = member.organism.protected or member.aliases or member.front or member.load_bearing
-    return not remarkable and id_ not in crossing and id_ not in sheet.family.folded
 
 
 # ---- guides -----------------------------------------------------------------------------------
@@ -191,8 +104,7 @@ def _guides(sheet: Sheet, line: Line, strokes: tuple[int, int]) -> tuple[str, st
     kept = line.later[-levels:] if levels else ()
     elided = f"⋯{line.depth - len(kept)} " if line.depth > len(kept) else ""
     bars = ["│".ljust(wide) if later else " " * wide for later in kept]
-    children = sheet.layout.children[line.ids[-1]] if not line.more else ()
-    hang = " " * len(elided) + "".join(bars) + ("│" if children else "")
+    hang = " " * len(elided) + "".join(bars) + ("│" if line.leads else "")
     if line.step:
         return elided + "".join(bars) + "↓ ", hang
     if not kept:
@@ -209,20 +121,26 @@ def _guides(sheet: Sheet, line: Line, strokes: tuple[int, int]) -> tuple[str, st
 
 def _cells(sheet: Sheet, line: Line, guide: str, hang: str) -> Cells:
     if line.more:
-        return Cells(guide, hang, f"… {line.more:,} more", QUIET, notes="not drawn")
+        name = words.more(line.more, line.within)
+        return Cells(guide, hang, name, QUIET, notes="--all shows them", wide=True)
     members = [sheet.family.members[id_] for id_ in line.ids]
     organism = members[0].organism
     origin, tail = _origin(sheet, line)
     score, power = _score(sheet, members), _power(sheet, members)
-    front = str(sheet.niche) in members[0].front
+    front = all(str(sheet.niche) in member.front for member in members)
+    if line.folds:
+        name = words.named([_called(member.organism) for member in members])
+        alike = {member.organism.status for member in members} == {organism.status}
+        style = _style(organism) if alike else PLAIN
+        notes = [words.held(line.within), "on the front" if front else ""]
+        said = ", ".join(note for note in notes if note)
+        return Cells(guide, hang, name, style, "", origin, tail, score, front, power, said)
     name = _called(organism) + (" ◆" if organism.protected else "")
-    if len(members) > 1:
-        name = f"{_called(organism)} … {_called(members[-1].organism)}"
     aliases = ", ".join(shown(alias) for alias in members[0].aliases)
     aliases = f"({aliases})" if aliases else ""
-    notes = _notes(members[0], front, origin)
+    said = _notes(members[0], front, origin)
     style = _style(organism)
-    return Cells(guide, hang, name, style, aliases, origin, tail, score, front, power, notes)
+    return Cells(guide, hang, name, style, aliases, origin, tail, score, front, power, said)
 
 
 def _called(organism: Organism) -> str:
@@ -232,14 +150,14 @@ def _called(organism: Organism) -> str:
 def _origin(sheet: Sheet, line: Line) -> tuple[str, str]:
     """`finetune`; `merge` and `of A2 70 %, A1 30 %`; `4 steps`; `7 quantized`."""
     first = line.ids[0]
-    if len(line.ids) > 1:
-        relation = "steps" if line.step else sheet.layout.main[first].relation
-        return f"{len(line.ids):,} {relation}", ""
     main = sheet.layout.main.get(first)
     links = sorted(sheet.links.get(first, ()), key=lambda link: -(link.weight or 0))
-    origin = words.origin(sheet.family.members[first].organism, main)
+    origin = made(sheet.family, sheet.layout, line)
     if len(links) < 2 or main is None:
         return origin, ""
+    if line.folds:
+        parents = (_called(sheet.family.members[link.parent].organism) for link in links)
+        return origin, "of " + ", ".join(sorted(parents))
     parts = []
     for link, share in zip(links, words.shares(links), strict=True):
         name = _called(sheet.family.members[link.parent].organism)
@@ -301,7 +219,7 @@ def _style(organism: Organism) -> Style:
     return {"selected_against": STRUCK, "culled": QUIET}.get(organism.status, PLAIN)
 
 
-def _last_line(sheet: Sheet, table: Sequence[Cells], folded: int) -> str:
+def _last_line(sheet: Sheet, table: Sequence[Cells], lines: Sequence[Line]) -> str:
     """The niche, its direction, the signs used, the counts, and what is not drawn."""
     said = []
     if sheet.niche is not None:
@@ -315,10 +233,12 @@ def _last_line(sheet: Sheet, table: Sequence[Cells], folded: int) -> str:
     if any(signs.values()):
         said.append(", ".join(sign for sign, used in signs.items() if used) + ".")
     said.append(", ".join(words.census(sheet.family, sheet.layout)) + ".")
+    folded = sum(len(line.ids) for line in lines if line.folds)
     if folded:
         said.append(f"{folded:,} of them are folded; --all shows each.")
-    if sheet.family.hidden:
-        said.append(f"{sheet.family.hidden:,} more are not drawn.")
+    cut = len(sheet.family.members) - sum(len(line.ids) for line in lines if not line.more)
+    if sheet.family.hidden or cut:
+        said.append(f"{sheet.family.hidden + cut:,} more are not drawn; --all draws them.")
     return " ".join(said)
 
 
@@ -332,7 +252,8 @@ def _columns(table: Sequence[Cells], width: int, color: bool) -> Iterator[str]:
     short = max(len(cells.origin) for cells in table)
     long = max(cells_of(f"{cells.origin} {cells.tail}".rstrip()) for cells in table)
     notes = max(len(cells.notes) for cells in table)
-    name = min(NAME_MOST, max(cells_of(cells.guide + _label(cells)) for cells in table))
+    names = [cells_of(cells.guide + _label(cells)) for cells in table if not cells.wide]
+    name = min(NAME_MOST, max(names, default=NAME_LEAST))
 
     def left(origin: int) -> int:
         return width - sum(GAP + column for column in (origin, score, power) if column)
@@ -355,6 +276,9 @@ def _print(cells: Cells, sizes: Sequence[int], width: int, color: bool) -> Itera
         hanging.append(cells.notes)
     guide = cells.guide[: name - 2]
     label = _label(cells)
+    if cells.wide:
+        yield from _spread(cells, guide, label, name, width, color)
+        return
     if cells.aliases and cells_of(label) > name - len(guide):
         label, hanging = cells.name, [cells.aliases, *hanging]
     label = fit(label, name - len(guide))
@@ -374,6 +298,17 @@ def _print(cells: Cells, sizes: Sequence[int], width: int, color: bool) -> Itera
     for text in hanging:
         for piece in _wrapped(text, width - name - GAP):
             yield _paint(cells.hang[:name].ljust(name + GAP) + piece, QUIET, color)
+
+
+def _spread(
+    cells: Cells, guide: str, label: str, name: int, width: int, color: bool
+) -> Iterator[str]:
+    """A line without columns: its name, as long as it is, and its notes where they fit."""
+    label = fit(label, width - len(guide))
+    taken = max(name, len(guide) + cells_of(label)) + GAP
+    notes = " " * (taken - len(guide) - cells_of(label)) + cells.notes
+    beside = taken + len(cells.notes) <= width
+    yield _paint(guide, QUIET, color) + _paint(label + notes * beside, cells.style, color)
 
 
 def _wrapped(text: str, room: int) -> Iterator[str]:

@@ -4,7 +4,7 @@ What it returns still is text from outside; each picture escapes it in its own w
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lineage.organism import Organism, PowerCost
@@ -35,6 +35,21 @@ def origin(organism: Organism, main: Branch | None) -> str:
     if organism.ghost:
         return "ghost"
     return "founder" if organism.generation == 0 else f"generation {organism.generation}"
+
+
+def held(within: Mapping[str, int]) -> str:
+    """What is among the folded: `3 selected against, 1 ghost`."""
+    return ", ".join(f"{count:,} {what}" for what, count in within.items())
+
+
+def more(count: int, within: Mapping[str, int]) -> str:
+    """`… 3 more (1 selected against)`"""
+    return f"… {count:,} more" + (f" ({held(within)})" if within else "")
+
+
+def named(names: Sequence[str]) -> str:
+    """One or two names, of more the first and the last: `A-int8, A-int4`, or `s1 … s9`."""
+    return ", ".join(names) if len(names) <= 2 else f"{names[0]} … {names[-1]}"
 
 
 def shares(links: Sequence[Branch]) -> list[str]:
