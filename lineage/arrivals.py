@@ -18,7 +18,7 @@ from lineage.errors import GenomeError, InvalidValue, LineageError, RegistryUnav
 from lineage.organism import File, Niche, Parent, PowerCost, Score, text
 from lineage.references import search, this_host
 from lineage.registration import Registration, register, registration
-from lineage.store import EPOCH, Act, Store, mark, set_alias
+from lineage.store import EPOCH, Act, Store, mark, set_alias, with_uuid
 
 Stamp = dict[str, list[int]]
 """By path within a checkpoint: bytes, and nanoseconds of the last modification."""
@@ -208,7 +208,7 @@ def _bring(act: Act, record: Mapping[str, Any], file: Path) -> int | None:
         own = _brought_by(act, record["of"])
         if own is None:
             raise _later(record["of"], file)
-        power = [PowerCost(**cost) for cost in record.get("power", ())]
+        power = [with_uuid(PowerCost(**cost), None) for cost in record.get("power", ())]
         for _, cost in act.add_power([(own, cost) for cost in power]):
             act.event(own, "metered", {"joules": cost.joules, "uuid": cost.uuid})
     for one in record.get("gone", ()):

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import OperationalError as SAOperationalError
 
 from lineage import schema
@@ -30,6 +30,7 @@ FOLDER = ".lineage"
 FILE = "registry.db"
 BUSY_SECONDS = 30
 SCHEMA_LOCK = 0x6C696E65  # "line": one advisory lock of PostgreSQL for all who write
+BEGIN_TO_WRITE = f"BEGIN; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"  # one round trip
 
 NETWORK_FILE_SYSTEMS = frozenset(
     [
@@ -223,7 +224,11 @@ class Connection:
 
     def pack(self, values: Iterable[Any]) -> Any:
         values = list(values)
-        return values if self.postgresql else json.dumps(values)
+        if self.postgresql:
+            return values
+        if len(values) == 1:  # the json module takes as long as the statement, for a list
+            return f"[{values[0] if isinstance(values[0], int) else json.dumps(values[0])}]"
+        return json.dumps(values)
 
 
 class Database:
@@ -297,24 +302,18 @@ class Database:
         self._local.held = (pid, connection, fairy)
         return connection
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> AbstractContextManager[Connection]:
         """One consistent view for any number of statements."""
-        with self.transaction(
+        return self.transaction(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if self.postgresql else "BEGIN"
-        ) as connection:
-            yield connection
+        )
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> AbstractContextManager[Connection]:
         """One short transaction. Writers queue: SQLite by BEGIN IMMEDIATE, PostgreSQL by one
         advisory lock, so what is read inside cannot change before the commit."""
         if self.refusal:
             raise RegistryUnavailable(self.refusal)
-        with self.transaction("BEGIN" if self.postgresql else "BEGIN IMMEDIATE") as connection:
-            if self.postgresql:
-                connection.execute("SELECT pg_advisory_xact_lock(?)", (SCHEMA_LOCK,))
-            yield connection
+        return self.transaction(BEGIN_TO_WRITE if self.postgresql else "BEGIN IMMEDIATE")
 
     @contextmanager
     def transaction(self, begin: str) -> Iterator[Connection]:
@@ -326,21 +325,24 @@ class Database:
             finally:
                 connection.depth -= 1
             return
-        with self.faults():
+        try:
             try:
-                connection.execute(begin)
+                connection.cursor.execute(begin)
             except Exception:
                 self.discard()
                 raise
             connection.depth = 1
             try:
                 yield connection
-                connection.execute("COMMIT")
+                connection.cursor.execute("COMMIT")
             except BaseException:
                 self._rollback(connection)
                 raise
             finally:
                 connection.depth = 0
+        except Exception as error:
+            self._tell(error)
+            raise
 
     def _rollback(self, connection: Connection) -> None:
         try:
@@ -360,20 +362,21 @@ class Database:
         """Faults of the database as RegistryUnavailable, without a password in them."""
         try:
             yield
-        except DBAPIError as error:
-            if isinstance(error, SAOperationalError):
-                raise RegistryUnavailable(self._why(error.orig)) from None
-            raise
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
-                raise
-            raise RegistryUnavailable(self._why(error)) from error
         except Exception as error:
-            if type(error).__module__.startswith("psycopg") and "OperationalError" in {
-                kind.__name__ for kind in type(error).__mro__
-            }:
-                raise RegistryUnavailable(self._why(error)) from error
+            self._tell(error)
             raise
+
+    def _tell(self, error: Exception) -> None:
+        """Raise a fault of the database as RegistryUnavailable; do nothing for any other."""
+        if isinstance(error, SAOperationalError):
+            raise RegistryUnavailable(self._why(error.orig)) from None
+        if isinstance(error, sqlite3.DatabaseError):
+            if not isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
+                raise RegistryUnavailable(self._why(error)) from error
+        elif type(error).__module__.startswith("psycopg") and "OperationalError" in {
+            kind.__name__ for kind in type(error).__mro__
+        }:
+            raise RegistryUnavailable(self._why(error)) from error
 
     def _why(self, error: BaseException | None) -> str:
         said = " ".join(str(error).split())

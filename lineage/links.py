@@ -20,6 +20,11 @@ WITH RECURSIVE up(id, generation, jump) AS (
 )
 SELECT id, generation, jump FROM up"""
 
+TWO_JUMPS = """
+SELECT o.id, o.same_as, o.generation, o.jump, j.generation, j.jump, k.generation, k.jump
+FROM {ids} AS i CROSS JOIN organism o LEFT JOIN organism j ON j.id = o.jump
+LEFT JOIN organism k ON k.id = j.jump WHERE o.id = i.id"""
+
 CLADES = """
 WITH RECURSIVE clade(id) AS (
   SELECT i.id FROM {ids} AS i
@@ -42,6 +47,32 @@ def load_ranks(connection: Connection, ids: Iterable[int]) -> dict[int, Rank]:
     """Generation and jump of `ids` and of all that can be reached from them by jumps."""
     rows = connection.rows(UP_THE_JUMPS.format(ids=connection.ids), (connection.pack(ids),))
     return {own: (generation, jump) for own, generation, jump in rows}
+
+
+class Ranks(dict[int, Rank]):
+    """Ranks by id. What is not there yet is read when it is asked for, with all that its jumps
+    reach; what is known to be needed had better be read before, all at once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def __missing__(self, own: int) -> Rank:
+        self.update(load_ranks(self.connection, [own]))
+        return self[own]
+
+    def load_parents(self, ids: Iterable[int]) -> dict[int, int]:
+        """Read what ranks of children take. Which of `ids` are there, each with the organism that
+        it is by now: one may have become another."""
+        rows = self.connection.rows(
+            TWO_JUMPS.format(ids=self.connection.ids), (self.connection.pack(ids),)
+        )
+        for own, _, generation, j, j_generation, k, k_generation, further in rows:
+            self[own] = (generation, j)
+            if j is not None:
+                self[j] = (j_generation, k)
+                if k is not None:
+                    self[k] = (k_generation, further)
+        return {own: same or own for own, same, *_ in rows}
 
 
 def rank_below(parents: Sequence[int], own: int, ranks: dict[int, Rank]) -> Rank:

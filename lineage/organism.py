@@ -190,15 +190,16 @@ class Score(Answer):
         niche = niche if isinstance(niche, Niche) else Niche.parse(niche, self.split)
         set_(self, "niche", niche)
         set_(self, "split", niche.split)
-        set_(self, "value", finite(self.value, f"the score in {niche}"))
+        if type(self.value) is not float or not math.isfinite(self.value):
+            set_(self, "value", finite(self.value, f"the score in {niche}"))
         if self.stderr is not None:
             set_(self, "stderr", finite(self.stderr, f"the standard error in {niche}", least=0))
         if self.n is not None:
             set_(self, "n", whole(self.n, f"the sample size in {niche}", least=1))
-        direction = self.direction or known_direction(niche.metric)
-        if direction is not None:
-            one_of(direction, DIRECTIONS, "direction")
-        set_(self, "direction", direction)
+        if self.direction:
+            one_of(self.direction, DIRECTIONS, "direction")
+        else:
+            set_(self, "direction", known_direction(niche.metric))
         if self.at is not None:
             set_(self, "at", utc(self.at))
 

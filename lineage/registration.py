@@ -318,11 +318,12 @@ class _Batch:
         self.at_place: defaultdict[str, list[int]] = defaultdict(list)  # who is there now
         self.ever_at: defaultdict[str, list[int]] = defaultdict(list)  # who is or was there
         self.known: dict[int, _Known] = {}
+        self.in_hand: dict[int, int] = {}  # parents given as organisms, and what each is by now
         self.names_of: defaultdict[int, set[str]] = defaultdict(set)
         self.name_counts: defaultdict[int, int] = defaultdict(int)
         self.place_ids: dict[tuple[int, str], int] = {}
         self.fresh: set[int] = set()
-        self.ranks: dict[int, links.Rank] = {}
+        self.ranks = links.Ranks(act.connection)
         self.redirect: dict[int, int] = {}
 
         self.organisms: list[list[Any]] = []
@@ -367,11 +368,16 @@ class _Batch:
         for one in wanted:
             pairs.update(one.more_names)
             for parent in one.parents:
-                self._read_ref(parent.ref, digests, names, pairs, places)
+                if isinstance(parent.ref, Organism):
+                    self.in_hand[parent.ref.id] = parent.ref.id
+                else:
+                    self._read_ref(parent.ref, digests, names, pairs, places)
         self._read_digests(list(digests))
         self._read_names({*names, *(name for name, _ in pairs)}, pairs)
         self._read_places(places)
         self._read_known()
+        if self.in_hand:
+            self.in_hand = self.ranks.load_parents(self.in_hand)
         self.next_organism = self.act.next_id("organism")
         self.next_place = self.act.next_id("place") if self.place_use(wanted) else 0
 
@@ -476,7 +482,7 @@ class _Batch:
         ):
             self.names_of[own].add(name)
             self.name_counts[own] += 1
-        self.ranks = links.load_ranks(self.connection, ids)
+        self.ranks.update(links.load_ranks(self.connection, ids))
 
     # deciding, entry by entry
 
@@ -651,11 +657,14 @@ class _Batch:
         it makes. Ambiguous references and unknown aliases raise. A Ghost fits exactly what it says,
         and where names are exact, a name is nothing else.
         """
+        if isinstance(ref, Organism):
+            own = self.in_hand.get(ref.id)
+            return resolve(self.connection, ref) if own is None else self._now(own)
         if isinstance(ref, Ghost):
             return self._exactly(ref)
         if exact:
             top = self.latest.get(ref)  # all names of the batch were read
-            return Ghost(name=ref) if top is None else self._loaded(self._now(top[1]))
+            return Ghost(name=ref) if top is None else self._now(top[1])
         if isinstance(ref, str):
             own = self._parent_at_hand(ref)
             if own is not None:
@@ -663,12 +672,9 @@ class _Batch:
             if (match := HEX.match(ref)) and len(match[1]) == 64:
                 return ghost_of(ref)
         found = {self._now(own) for own in search(self.connection, ref)}
-        if not isinstance(ref, Organism):
-            found = self._with_batch(ref, found)
+        found = self._with_batch(ref, found)
         if len(found) == 1:
-            return self._loaded(found.pop())
-        if isinstance(ref, Organism):
-            return resolve(self.connection, ref)
+            return found.pop()
         if found:
             raise Ambiguous(
                 f"{str(ref)!r} fits {len(found)} organisms. Give a name, a version or a digest."
@@ -745,12 +751,6 @@ class _Batch:
         if by_name is not None and by_digest not in (None, by_name):
             return None
         return None if found is None else self._now(found)
-
-    def _loaded(self, own: int) -> int:
-        """Make sure that the rank of an organism found outside the batch is known."""
-        if own not in self.ranks:
-            self.ranks.update(links.load_ranks(self.connection, [own]))
-        return own
 
     def _new_id(self) -> int:
         own, self.next_organism = self.next_organism, self.next_organism + 1
@@ -998,12 +998,8 @@ class _Batch:
             "WHERE id = ?",
             self.told_places,
         )
-        many(
-            f"{INSERT_FILE} DO UPDATE SET bytes = excluded.bytes, sha256 = excluded.sha256, "
-            "genome = excluded.genome, modified = excluded.modified",
-            self.files,
-        )
-        many(f"{INSERT_FILE} DO NOTHING", self.told_files)
+        many(UPSERT_FILE, self.files)
+        many(INSERT_FILE, self.told_files)
         many(
             "INSERT INTO quarantine (place, path, folder, at, emptied_at) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT (place, path) DO NOTHING",
@@ -1191,9 +1187,14 @@ class _Batch:
         self.events.append((keep, "united", {"with": other}))
 
 
-INSERT_FILE = (
+_FILE = (
     "INSERT INTO file (place, path, bytes, sha256, genome, modified) VALUES (?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (place, path)"
+    "ON CONFLICT (place, path) DO "
+)
+INSERT_FILE = f"{_FILE} NOTHING"
+UPSERT_FILE = (
+    f"{_FILE} UPDATE SET bytes = excluded.bytes, sha256 = excluded.sha256, "
+    "genome = excluded.genome, modified = excluded.modified"
 )
 
 INSERT_ORGANISM = f"""INSERT INTO organism

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from hashlib import sha1
 from typing import Any
 
 from lineage import chain, links
@@ -35,10 +36,12 @@ from lineage.organism import (
 from lineage.references import candidates, ghost_of, resolve, search
 
 POWER_NAMESPACE = uuid.UUID("8f1c3f5e-6d55-5d0f-9f36-0d3a4c8e2b11")
+_NAMESPACE = POWER_NAMESPACE.bytes
 POWER_KEYS = (
     "phase", "per", "joules", "watts", "seconds", "cost", "currency", "gco2e", "source", "meter",
     "uuid",
 )  # fmt: skip
+_POWER_FIELDS = tuple(PowerCost.__dataclass_fields__)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVIDENCE_RANK = (
     "CASE evidence WHEN 'declared' THEN 0 WHEN 'configured' THEN 1 WHEN 'hashed' THEN 2 "
@@ -79,15 +82,21 @@ def is_needed(parent: Parent, relation: str, epigenetic: bool) -> bool:
 def score_body(score: Score) -> dict[str, Any]:
     """A score as events and exports write it; what is unknown is left out."""
     niche = score.niche if isinstance(score.niche, Niche) else Niche.parse(score.niche)
-    body = {"task": niche.task, "metric": niche.metric, "split": niche.split or None}
-    body |= {"value": score.value, "direction": score.direction}  # type: ignore[dict-item]
-    body |= {"stderr": score.stderr, "n": score.n}  # type: ignore[dict-item]
-    return {key: value for key, value in body.items() if value is not None}
+    body: dict[str, Any] = {"task": niche.task, "metric": niche.metric}
+    if niche.split:
+        body["split"] = niche.split
+    body["value"] = score.value
+    for key in ("direction", "stderr", "n"):
+        value = getattr(score, key)
+        if value is not None:
+            body[key] = value
+    return body
 
 
 def power_body(cost: PowerCost) -> dict[str, Any]:
     """A power cost as events and exports write it; what is unknown is left out."""
-    return {key: getattr(cost, key) for key in POWER_KEYS if getattr(cost, key) is not None}
+    told = ((key, getattr(cost, key)) for key in POWER_KEYS)
+    return {key: value for key, value in told if value is not None}
 
 
 class Store:
@@ -303,7 +312,7 @@ class Act:
         """Add power costs; an interval whose UUID is known, or a rate that is known, is passed
         over. What was added. For what was retracted, see `add_scores`; an interval stays so."""
         fresh = fresh or set()
-        uuids = [uuid.UUID(cost.uuid).bytes for _, cost in wanted if cost.uuid]
+        uuids = [_uuid_bytes(cost.uuid) for _, cost in wanted if cost.uuid]
         seen_uuids: set[bytes] = set()
         back: dict[int, int] = {}
         again_counted: set[bytes] = set()
@@ -336,7 +345,7 @@ class Act:
                 cost.joules, cost.watts, cost.seconds, cost.cost, cost.currency, cost.gco2e,
                 cost.source, self.meter(cost.meter),
             )  # fmt: skip
-            key = uuid.UUID(cost.uuid).bytes if cost.uuid else None
+            key = _uuid_bytes(cost.uuid) if cost.uuid else None
             if key is not None:
                 if key in seen_uuids:
                     if key in again_counted:
@@ -546,6 +555,11 @@ class Act:
         )
 
 
+def _uuid_bytes(known: str) -> bytes:
+    """A UUID as `with_uuid` writes it, as 16 bytes; parsing any form takes twenty times as long."""
+    return bytes.fromhex(known.replace("-", ""))
+
+
 INSERT_EVIDENCE = (
     "INSERT INTO evidence (child, parent, relation, evidence, confidence, weight) "
     "VALUES (?, ?, ?, ?, ?, ?)"
@@ -613,19 +627,29 @@ def with_uuid(cost: PowerCost, made_from: str | None) -> PowerCost:
         return cost
     if cost.uuid is None:
         numbers = body_text(power_body(cost))
-        key = uuid.uuid5(POWER_NAMESPACE, made_from + numbers) if made_from else uuid.uuid4()
+        key = _uuid5(made_from + numbers) if made_from else str(uuid.uuid4())
     else:
         try:
-            key = uuid.UUID(cost.uuid)
+            key = str(uuid.UUID(cost.uuid))
         except ValueError:
             raise InvalidValue(
                 f"uuid {cost.uuid!r} is not a UUID. Leave it out, or make one with uuid.uuid4()."
             ) from None
     with_key = object.__new__(PowerCost)  # all else was checked when `cost` was made
-    for field in PowerCost.__dataclass_fields__:
-        object.__setattr__(with_key, field, getattr(cost, field))
-    object.__setattr__(with_key, "uuid", str(key))
+    set_ = object.__setattr__
+    for field in _POWER_FIELDS:
+        set_(with_key, field, getattr(cost, field))
+    set_(with_key, "uuid", key)
     return with_key
+
+
+def _uuid5(name: str) -> str:
+    """What `uuid.uuid5(POWER_NAMESPACE, name)` says (RFC 9562, section 5.5), five times as fast."""
+    made = bytearray(sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
+    made[6] = made[6] & 0x0F | 0x50  # version 5
+    made[8] = made[8] & 0x3F | 0x80  # the variant of RFC 9562
+    digits = made.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def link(store: Store, child: Any, parent: Parent, relation: str | None = None) -> int:
