@@ -85,7 +85,11 @@ def crowd(url: str, writers: int, each: int, killed: int) -> None:
         one.join()
     acknowledged, died = set(), 0
     for lines, one in zip(said, running, strict=True):
-        out, err = one.communicate(timeout=300)
+        assert one.stdout is not None
+        assert one.stderr is not None
+        # `communicate` would pass over lines that came together with one that was read above
+        out, err = one.stdout.read(), one.stderr.read()
+        one.wait(timeout=300)
         assert one.returncode in (0, -signal.SIGKILL), err
         died += one.returncode != 0
         assert "locked" not in err
