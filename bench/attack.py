@@ -12,12 +12,14 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import lineage
 from bench.timing import Figure
-from lineage.culling import quarantine
+from lineage.culling import act as acts
+from lineage.culling import check, quarantine
 from lineage.registry import Registry
 from lineage.store import mark
 
@@ -34,10 +36,11 @@ def _weights(path: Path, seed: int) -> None:
 
 
 def _regular(top: Path) -> Iterator[Path]:
+    """The files below, those in quarantine left out."""
     for folder, _, names in os.walk(top):
         for name in names:
             path = Path(folder, name)
-            if path.is_file() and not path.is_symlink():
+            if path.is_file() and not path.is_symlink() and quarantine.FOLDER not in path.parts:
                 yield path
 
 
@@ -49,7 +52,10 @@ class Attack:
         self.random = random.Random(seed)
         self.registry, self.top, self.name = registry, top, f"victim-{seed}"
         self.forbidden: dict[int, str] = {}
-        self.judged = ""
+        self.judged, self.writing = "", False
+        self.gone: set[int] = set()
+        self.held: list[int] = []
+        self.wrong: list[str] = []
         self.place = top / "runs" / "checkpoint-5"
         self.outside = top / "outside"
         self._grow(seed)
@@ -65,6 +71,7 @@ class Attack:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(f"{name} {seed}".encode())
         target = self.place / "model.safetensors" if single else self.place
+        self.boxes = target.parent / quarantine.FOLDER
         self.registry.register(target, name=self.name)
         self.files = {
             self.place / file.path: file.sha256 for file in self.registry.record(self.name).files
@@ -80,7 +87,15 @@ class Attack:
 
     def _forbid(self, path: Path, why: str) -> None:
         with suppress(OSError):
-            self.forbidden.setdefault(path.lstat().st_ino, why)
+            own = path.lstat().st_ino
+            self.forbidden.setdefault(own, why)
+            self.gone.discard(own)  # a disk gives the number of a deleted file to a new one
+
+    def _unlink(self, path: Path) -> None:
+        own = path.lstat().st_ino
+        path.unlink()
+        if all(other.lstat().st_ino != own for other in _regular(self.top)):
+            self.gone.add(own)  # a second name in quarantine is of a file on its way back
 
     # what can be done to a tree, before or while it is culled
 
@@ -92,7 +107,7 @@ class Attack:
         self._forbid(path, "it has changed")
 
     def link_out(self, path: Path) -> None:
-        path.unlink()
+        self._unlink(path)
         path.symlink_to(self.outside / path.relative_to(self.place))
         self._forbid(path, "it is a link")
 
@@ -104,26 +119,33 @@ class Attack:
         other = path.with_name(f"new-{self.random.getrandbits(40)}")
         other.write_bytes(b"x" * path.stat().st_size)
         self._forbid(other, "it is a new file of the same size")
-        os.replace(other, path)
+        self._unlink(path)
+        other.rename(path)
 
     def replace_by_folder(self, path: Path) -> None:
-        path.unlink()
+        self._unlink(path)
         path.mkdir()
         (path / "inside").write_bytes(b"mine")
         self._forbid(path / "inside", "it was never listed")
 
     def replace_by_pipe(self, path: Path) -> None:
-        path.unlink()
+        self._unlink(path)
         os.mkfifo(path)
         self._forbid(path, "it is a pipe")
 
     def delete(self, path: Path) -> None:
-        path.unlink()
+        self._unlink(path)
 
     def add(self, path: Path) -> None:
         extra = path.with_name(f"extra-{self.random.getrandbits(40)}")
         extra.write_bytes(b"mine")
         self._forbid(extra, "it was never listed")
+
+    def occupy(self, path: Path) -> None:
+        """A new file where one was taken away."""
+        with path.open("xb") as file:
+            file.write(b"mine")
+        self._forbid(path, "it was never listed")
 
     def swap_folder(self, path: Path) -> None:
         """The folder of a file becomes a link to one outside that holds the same."""
@@ -145,7 +167,7 @@ class Attack:
         self._forbid(self.place / "config.json", "it is another file")
 
     def quarantine_link(self, path: Path) -> None:
-        (self.place.parent / quarantine.FOLDER).symlink_to(self.outside)
+        self.boxes.symlink_to(self.outside)
 
     def share(self, path: Path) -> None:
         """A living organism lists the file, through a link."""
@@ -155,59 +177,111 @@ class Attack:
         self.registry.register(living, name=living.name)
         self._forbid(path, "a living organism lists it")
 
+    def hold_open(self, path: Path) -> None:
+        """Somebody has the file open, to write into it when it may be in quarantine already."""
+        self.held.append(os.open(path, os.O_RDWR))
+
+    def write_through(self, path: Path) -> None:
+        if self.held:
+            held = self.random.choice(self.held)
+            byte = os.pread(held, 1, 0) or b"x"
+            os.pwrite(held, bytes([(byte[0] + 1) % 256]), 0)
+            self.forbidden.setdefault(os.fstat(held).st_ino, "it has changed")
+
     def judge(self, path: Path) -> None:
-        """Somebody takes the mark back, or protects it; too late where the move is recorded."""
-        late = any(place.quarantine for place in self.registry.record(self.name).places)
+        """Somebody takes the mark back, or protects it."""
         if self.random.random() < 0.5:
             self.registry.revive(self.name)
         else:
             self.registry.protect(self.name)
-        self.judged = self.judged or ("" if late else "it was revived or protected")
+        self.judged = "it was revived or protected"
 
-    def strike(self) -> None:
+    def cull_too(self, path: Path) -> None:
+        self.registry.cull(apply=True)
+
+    def restore_too(self, path: Path) -> None:
+        self.registry.restore()
+
+    def empty_too(self, path: Path) -> None:
+        self.registry.empty_quarantine(datetime.now(UTC), apply=True)
+
+    def strike(self, racing: bool = False) -> None:
         """Do something, where the tree still allows it."""
-        act: Callable[[Path], None] = self.random.choice([
+        todo: list[Callable[[Path], None]] = [
             self.change, self.link_out, self.hard_link, self.replace_by_other,
             self.replace_by_folder, self.replace_by_pipe, self.delete, self.add, self.swap_folder,
-            self.replace_folder, self.quarantine_link, self.share, self.judge,
-        ])  # fmt: skip
+            self.replace_folder, self.quarantine_link, self.share, self.judge, self.hold_open,
+        ]  # fmt: skip
+        others: list[Callable[[Path], None]] = [
+            self.write_through, self.cull_too, self.restore_too, self.empty_too, self.occupy,
+        ]  # fmt: skip
+        act = self.random.choice([*todo, *others] if racing else todo)
+        if self.writing and act in (self.judge, self.share, *others[1:4]):
+            return  # whoever writes to the registry waits for its turn
         path = self.random.choice(sorted(self.files))
         with suppress(OSError, ValueError, lineage.LineageError):
-            if path.is_file() and not path.is_symlink() and path.resolve() == path:
+            there = path.is_file() and not path.is_symlink() and path.resolve() == path
+            if there or act in others:
                 act(path)
 
     @contextmanager
-    def racing(self, chance: float) -> Iterator[None]:
-        """Strike at random, just before and just after the cull moves or opens something."""
-        real = {"rename": os.rename, "open": os.open}
+    def racing(self, chance: float) -> Iterator[Callable[[int], None]]:
+        """Strike at random just before and just after whatever is done in an open folder, and after
+        each block that is read; and look at what is recorded in the moment that it is."""
         busy = False
 
-        def strike() -> None:
+        def strike(_read: int = 0) -> None:
             nonlocal busy
             if not busy and self.random.random() < chance:
                 busy = True
                 try:
-                    self.strike()
+                    self.strike(racing=True)
                 finally:
                     busy = False
 
-        def rename(*args: Any, **options: Any) -> None:
-            if "src_dir_fd" in options:
+        def between(real: Callable[..., Any]) -> Callable[..., Any]:
+            def struck(*args: Any, **options: Any) -> Any:
+                if "dir_fd" not in options and "src_dir_fd" not in options and real not in WHOLE:
+                    return real(*args, **options)
                 strike()
-            real["rename"](*args, **options)
-            if "src_dir_fd" in options:
-                strike()
+                try:
+                    return real(*args, **options)
+                finally:
+                    strike()
 
-        def opening(*args: Any, **options: Any) -> int:
-            if "dir_fd" in options:
-                strike()
-            return real["open"](*args, **options)
+            return struck
 
-        os.rename, os.open = rename, opening  # type: ignore[assignment]
+        @contextmanager
+        def writing() -> Iterator[Any]:
+            with acting() as act:
+                self.writing = True
+                try:
+                    yield act
+                finally:
+                    self.writing = False
+
+        def record(act: Any, one: Any, spot: Any, moved: Any, folder: str) -> None:
+            if self.judged:
+                self.wrong.append(f"{len(moved)} files moved, though {self.judged}")
+            for file in moved:
+                status = Path(folder, quarantine.FILES, file.path).lstat()
+                if why := self.forbidden.get(status.st_ino):
+                    self.wrong.append(f"{file.path} moved, though {why}")
+            recording(act, one, spot, moved, folder)
+
+        real = {name: getattr(os, name) for name in STEPS}
+        recording, store = acts._record, self.registry.store
+        acting = store.act
+        for name, function in real.items():
+            setattr(os, name, between(function))
+        acts._record, store.act = record, writing  # type: ignore[method-assign]
         try:
-            yield
+            yield strike
         finally:
-            os.rename, os.open = real["rename"], real["open"]
+            store.act = acting  # type: ignore[method-assign]
+            acts._record = recording
+            for name, function in real.items():
+                setattr(os, name, function)
 
     # what became of it
 
@@ -215,50 +289,57 @@ class Attack:
         """Attack, cull, restore; each file that was moved and must not be, or is not there."""
         for _ in range(self.random.choice((0, 0, 1, 1, 2, 4))):
             self.strike()
-        before = {path.lstat().st_ino for path in _regular(self.top)}
-        with self.racing(self.random.choice((0.0, 0.05, 0.2))):
-            plan = self.registry.cull(apply=True)
-        wrong = list(self._wrongly_moved())
-        if self.judged and plan.files:
-            wrong.append(f"{plan.files} files moved, though {self.judged}")
+        chance = self.random.choice((0.0, 0.01, 0.03, 0.1))
+        try:
+            with self.racing(chance) as strike:
+                self.registry.cull(apply=True, progress=strike)
+                self.wrong += self._wrongly_moved()
+                self.registry.restore()
+        finally:
+            for held in self.held:
+                os.close(held)
         self.registry.restore()
-        after = {path.lstat().st_ino for path in _regular(self.top)}
-        for own, why in self.forbidden.items():  # what no attack deletes
-            if why in KEPT and own in before - after:
-                wrong.append(f"a file is lost: {why}")
-        return [*wrong, *self._left_behind()]
+        after = {path.lstat().st_ino for path in self.top.rglob("*")}
+        for own in self.forbidden.keys() - after - self.gone:
+            self.wrong.append(f"a file is lost: {self.forbidden[own]}")
+        return [*self.wrong, *self._left_behind(), *self._not_as_recorded()]
+
+    def _not_as_recorded(self) -> Iterator[str]:
+        """What `lineage doctor` says of quarantines, but for what an attack alone did to them."""
+        for said in check.wrong(self.registry.database, False):
+            box, _, file = said.partition(f"/{quarantine.FILES}/")
+            lost = file.endswith(": it is not there") and Path(box).is_dir()
+            if lost or "interrupted" in said:
+                yield said
 
     def _wrongly_moved(self) -> Iterator[str]:
-        boxes = self.place.parent / quarantine.FOLDER
-        if boxes.is_symlink():
-            return
-        for path in boxes.glob("*/files/**/*"):
-            status = path.lstat()
-            if path.is_dir() and not path.is_symlink():
-                continue
-            if why := self.forbidden.get(status.st_ino):
-                yield f"{path} moved, though {why}"
-                continue
-            within = path.relative_to(boxes).parts[2:]
-            sha256 = self.files.get(self.place.joinpath(*within))
-            if path.is_symlink() or not path.is_file():
+        """What lies in quarantine and was never registered."""
+        found = [Path(at) for at, _, _ in os.walk(self.top) if at.endswith(quarantine.FOLDER)]
+        for boxes, path in ((one, path) for one in found for path in one.glob("*/files/**/*")):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 yield f"{path} is no file"
-            elif hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-                yield f"{path} is not what was registered"
+            elif path.is_file():
+                within = path.relative_to(boxes).parts[2:]
+                sha256 = self.files.get(self.place.joinpath(*within))
+                changed = self.forbidden.get(path.lstat().st_ino) == "it has changed"
+                same = hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+                if not same and not changed:  # after it was read
+                    yield f"{path} is not what was registered"
 
     def _left_behind(self) -> Iterator[str]:
         """Files in quarantine after a restore, where nothing stands in their way."""
-        boxes = self.place.parent / quarantine.FOLDER
-        if boxes.is_symlink():
+        if self.boxes.resolve() != self.boxes:
             return
-        for path in boxes.glob("*/files/**/*"):
-            target = self.place.joinpath(*path.relative_to(boxes).parts[2:])
+        for path in self.boxes.glob("*/files/**/*"):
+            target = self.place.joinpath(*path.relative_to(self.boxes).parts[2:])
             free = not os.path.lexists(target) and target.parent.resolve() == target.parent
             if path.is_file() and target.parent.is_dir() and free:
                 yield f"{path} was not restored"
 
 
-KEPT = ("it is outside the registered folder", "it was never listed", "it has another name")
+STEPS = ("stat", "open", "mkdir", "chmod", "rename", "link", "unlink", "rmdir", "listdir", "fsync")
+WHOLE = (os.listdir, os.fsync)
+"""Steps that are told an open folder, or file, without a keyword."""
 
 
 def attack(registry: Registry, folder: Path, seed: int) -> list[str]:

@@ -12,6 +12,8 @@ import pytest
 import lineage
 from bench import attack
 from lineage import Registry
+from lineage.culling import act, plan, quarantine
+from lineage.organism import File
 
 TREES = 10_000 if os.environ.get("LINEAGE_SLOW") else 300
 PARTS = 10
@@ -30,14 +32,36 @@ def test_no_wrong_file_moves(registry: Registry, tmp_path: Path, part: int) -> N
         assert not attack.attack(registry, tmp_path, seed), f"seed {seed}"
 
 
+def _looks_at_nothing(box: quarantine.Box, file: File, tell: object) -> tuple[str, list[int]]:
+    status = box.status(file.path)
+    assert status is not None
+    return "", [status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def _lays_over(inner: int, name: str, above: int, wanted: str) -> bool:
+    os.rename(name, wanted, src_dir_fd=inner, dst_dir_fd=above)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "without"),
+    [
+        (quarantine, "_differs", _looks_at_nothing),
+        (quarantine, "_lay", _lays_over),
+        (quarantine.Site, "strayed", lambda site: ""),
+        (act, "_judge", lambda *args: None),
+        (plan.Shared, "by", lambda shared, own, full: ""),
+    ],
+    ids=["look after the move", "overwrite nothing", "folders stay", "judge again", "shared"],
+)
 def test_an_attack_would_be_noticed(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: object,
+    name: str,
+    without: object,
 ) -> None:
-    """Without the look after the move, wrong files are found."""
-    from lineage.culling import quarantine
-
-    def blind(box: quarantine.Box, file: object, tell: object) -> tuple[str, list[int]]:
-        return "", []
-
-    monkeypatch.setattr(quarantine, "_differs", blind)
-    assert any(attack.attack(registry, tmp_path, seed) for seed in range(20_000, 20_060))
+    """Without any one of these rules, wrong files move or are lost."""
+    monkeypatch.setattr(module, name, without)
+    assert any(attack.attack(registry, tmp_path, seed) for seed in range(500_000, 500_200))

@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 import lineage
 from lineage.cli import main
-from lineage.culling import quarantine
+from lineage.culling import act, quarantine
 from lineage.errors import CullError, InvalidValue
 from lineage.store import mark
 from tests.disks import fill_up, small_disk, without_privileges
@@ -171,6 +171,18 @@ def test_a_single_file_is_culled_beside_itself(world: World) -> None:
     assert other.read_text() == "mine"
     assert world.registry.restore("single").files == 1
     assert world.registry.where("single", hash=True) == str(file)
+
+
+def test_a_single_file_whose_folder_became_a_link_stays(world: World) -> None:
+    """The same bytes in another folder, a backup perhaps, were never registered."""
+    weights(world.folder / "loose", 7)
+    world.registry.register(world.folder / "loose" / "model.safetensors", name="single")
+    world.mark("single")
+    weights(world.folder / "backup", 7)
+    shutil.rmtree(world.folder / "loose")
+    (world.folder / "loose").symlink_to(world.folder / "backup")
+    stays(world, "is a link to", "single")
+    assert (world.folder / "backup" / "model.safetensors").exists()
 
 
 def test_folders_within_are_moved_and_come_back(world: World) -> None:
@@ -574,7 +586,7 @@ def test_two_culls_at_once_move_each_file_once(world: World) -> None:
 KILLED = """
 import os, signal, sys
 import lineage, lineage.store
-from lineage.culling import quarantine
+from lineage.culling import act, quarantine
 step, count = sys.argv[2], 0
 def after(name, owner, attribute):
     real = getattr(owner, attribute)
@@ -648,6 +660,35 @@ def test_what_is_revived_or_changed_in_quarantine_is_not_deleted(world: World) -
     assert kept.files == 0
     assert any("it is alive" in one.reason for one in kept.stored)
     assert world.registry.restore("again").files == 5
+
+
+def test_a_change_within_the_tick_of_a_clock_is_not_deleted(world: World) -> None:
+    """Same size, same time: of what was fresh when it came, the bytes are read."""
+    world.registry.cull(apply=True)
+    (config,) = world.folder.rglob(f"{quarantine.FOLDER}/*/files/config.json")
+    before = config.stat()
+    config.write_bytes(b"x" * before.st_size)
+    os.utime(config, ns=(before.st_atime_ns, before.st_mtime_ns))
+    world.registry.empty_quarantine(later(), apply=True)
+    assert world.quarantined() == {"config.json"}
+
+
+def test_what_is_written_to_before_the_move_is_recorded_goes_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has the file open may write when it was read already."""
+    judge = act._judge
+
+    def late(*args: Any) -> None:
+        judge(*args)
+        (optimizer,) = world.folder.rglob(f"{quarantine.FOLDER}/*/files/optimizer.pt")
+        optimizer.write_bytes(b"more")
+
+    monkeypatch.setattr(act, "_judge", late)
+    plan = world.registry.cull(apply=True)
+    assert "was written to" in plan.proposals[0].spots[0].reason
+    assert not world.quarantined()
+    assert (world.loser / "optimizer.pt").read_bytes() == b"more"
 
 
 # ---- Disks

@@ -174,6 +174,8 @@ def _settle(
     try:
         with store.act() as act:
             _judge(act.connection, found, one, spot, moved, site)
+            if late := next((f.path for f in moved if quarantine.touched(box, f.path)), None):
+                raise CullError(f"{late} was written to, or linked, a moment ago")
             _record(act, one, spot, moved, box.path)
     except BaseException:
         known = True

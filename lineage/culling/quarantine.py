@@ -35,6 +35,8 @@ FILES = "files"
 BLOCK = 1 << 20
 MOST = 64 << 20
 """Bytes of the longest manifest that is read."""
+TICK = 2_000_000_000
+"""Nanoseconds within which two changes may have the same time: on FAT, two seconds."""
 
 ABOUT = "Files that `lineage cull` took away. `lineage restore` puts them back where they were."
 
@@ -66,18 +68,30 @@ class Site:
     too; `root` the open folder that the paths of its files are relative to: the same one, where the
     place is a single file."""
 
-    def __init__(self, stack: ExitStack, uri: str, single: bool, make: Mapping[str, int]) -> None:
+    def __init__(
+        self, stack: ExitStack, uri: str, single: bool, make: Mapping[str, int], linked: bool
+    ) -> None:
         self.stack = stack
         self.uri = uri
         self.single = single
         self.parent, self.name = os.path.split(uri.rstrip("/"))
         if not self.name:
             raise CullError(f"{uri} has no folder above it in which a quarantine could lie.")
-        self.beside = self._keep(os.open(self.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        self.linked = linked
+        self.beside = self._keep(self._above())
         self.make = make
         self.folders: dict[str, int] = {}
         self.root = self.beside if single else self._enter(self.beside, self.name, "")
         self.folders[""] = self.root
+
+    def _above(self) -> int:
+        """Open the folder that the place is in: a link to it is followed only where `linked`."""
+        try:
+            return os.open(self.parent, _ENTER & ~os.O_NOFOLLOW if self.linked else _ENTER)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR) and os.path.islink(self.parent):
+                raise _is_a_link(self.parent) from None
+            raise
 
     def _keep(self, opened: int) -> int:
         self.stack.callback(os.close, opened)
@@ -122,7 +136,7 @@ class Site:
 
     def strayed(self) -> str:
         """A folder that is not where it was opened any more; empty where all are."""
-        if not _is(self.beside, self.parent):
+        if not _is(self.beside, self.parent, follow=self.linked):
             return self.parent
         for inside, opened in self.folders.items():
             upper, _, name = inside.rpartition("/")
@@ -147,10 +161,17 @@ class Site:
         return dict(sorted(found.items()))
 
 
-def _is(opened: int, name: str, above: int | None = None) -> bool:
-    """Whether an open folder is what lies under a name; in an open folder no link is followed."""
+def _is_a_link(path: str) -> CullError:
+    return CullError(
+        f"{path} is a link to {os.path.realpath(path)}. Register what is there by that path, and "
+        "it can be culled there."
+    )
+
+
+def _is(opened: int, name: str, above: int | None = None, *, follow: bool = False) -> bool:
+    """Whether an open folder is what lies under a name, in another open folder or anywhere."""
     try:
-        there = os.stat(name, dir_fd=above, follow_symlinks=above is None)
+        there = os.stat(name, dir_fd=above, follow_symlinks=follow)
     except OSError:
         return False
     return os.path.samestat(there, os.fstat(opened))
@@ -163,17 +184,17 @@ def opened(
     """A place on this disk, opened. `single`: whether it is one file; looked up when not given.
     `make` names folders within it, with their permissions, that are made where they are missing.
 
-    Raises CullError where it is a link, OSError where it cannot be opened."""
+    Raises CullError where it is a link, or one file in a folder that is a link (which is no matter
+    where `single` is given: what was moved goes back beside its box); OSError where it cannot be
+    opened."""
+    linked = single is not None
     if single is None:
         status = os.lstat(uri)
         if stat.S_ISLNK(status.st_mode):
-            raise CullError(
-                f"{uri} is a link to {os.path.realpath(uri)}. Register that path itself, and it "
-                "can be culled there."
-            )
+            raise _is_a_link(uri)
         single = not stat.S_ISDIR(status.st_mode)
     with ExitStack() as stack:
-        yield Site(stack, uri, single, make or {})
+        yield Site(stack, uri, single, make or {}, linked or not single)
 
 
 def unfit(site: Site, file: File) -> str:
@@ -295,6 +316,11 @@ class Box:
     fd: int = -1
     folders: dict[str, int] = field(default_factory=dict)
     known: dict[str, tuple[File, list[int] | None]] = field(default_factory=dict)
+
+    @property
+    def made(self) -> int:
+        """When it was made, in nanoseconds since 1970."""
+        return int(datetime.fromisoformat(self.manifest["at"]).timestamp() * 1e9)
 
     @property
     def files(self) -> list[File]:
@@ -436,7 +462,8 @@ def _read(box: Box) -> dict[str, Any]:
         ]  # fmt: skip
         found["folders"] = {str(key): int(mode) for key, mode in found["folders"].items()}
         found["single"] = bool(found["single"])
-        texts = {key: str(found[key]) for key in ("place", "registry", "host")}
+        texts = {key: str(found[key]) for key in ("place", "registry", "host", "at")}
+        datetime.fromisoformat(texts["at"])
         return {**found, **texts, "digest": found.get("digest")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CullError(
@@ -562,6 +589,15 @@ def _stamp(status: os.stat_result) -> list[int]:
     return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
+def touched(box: Box, path: str) -> bool:
+    """Whether a file in a box shows that it was written to, or linked, since it was read there. Not
+    by its inode: some network disks number files anew whenever they are asked."""
+    status, known = box.status(path), box.entry(path)
+    if status is None or known is None or known[1] is None or status.st_nlink > 1:
+        return True
+    return _stamp(status)[1:] != known[1][1:]
+
+
 def put_back(site: Site, box: Box, path: str) -> str:
     """Put a file back where it was. Where something lies there meanwhile nothing is overwritten: it
     goes beside that, and the words for it are returned. What cannot be put back at all stays in the
@@ -642,13 +678,15 @@ def tidy(site: Site, folders: Iterable[str]) -> None:
 
 def altered(box: Box, path: str, tell: Tell, *, deep: bool = False) -> str:
     """Why a file in a box is not any more what was put there, empty where it is. Its stamp tells;
-    where that is another one, or with `deep`, its bytes."""
+    where that is another one, or with `deep`, its bytes. So do they where the file was fresh when
+    it came: a clock ticks some milliseconds, in which a second change leaves the same time."""
     known = box.entry(path)
     if known is None:
         return "the manifest beside it does not name it"
     file, stamp = known
     status = box.status(path)
-    if status is None or (_stamp(status) == stamp and not deep):
+    settled = stamp is not None and stamp[2] < box.made - TICK
+    if status is None or (_stamp(status) == stamp and settled and not deep):
         return ""
     return _differs(box, file, tell)[0]
 
