@@ -4,6 +4,7 @@ or a path on disk. One question finds the organism that a reference fits, or say
 from __future__ import annotations
 
 import difflib
+import getpass
 import os
 import re
 import socket
@@ -24,6 +25,15 @@ NUMBER = re.compile(r"^#([0-9]{1,18})$")
 @cache
 def this_host() -> str:
     return socket.gethostname()
+
+
+@cache
+def this_user() -> str:
+    """The name of who runs this, or their number: a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def is_local(uri: str) -> bool:
@@ -94,7 +104,8 @@ def search(connection: Connection, ref: Any) -> list[int]:
     if not ref.strip() or "\x00" in ref or any("\ud800" <= c <= "\udfff" for c in ref):
         return []
     if ref.startswith("hf:"):
-        return at_place(connection, ref)
+        # such a name is no sensible one, but an import may bring it
+        return at_place(connection, ref) or _by_name(connection, ref)
     found = _by_name(connection, ref) + _by_digest(connection, ref)
     if not found and (number := NUMBER.match(ref)):
         found = [

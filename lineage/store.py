@@ -3,11 +3,9 @@ who, when and what, with the numbers. Derived columns are kept true in the same 
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
-import socket
 import sys
 import time
 import uuid
@@ -16,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from hashlib import sha1
 from typing import Any
 
@@ -33,7 +30,7 @@ from lineage.organism import (
     one_of,
     text,
 )
-from lineage.references import candidates, ghost_of, resolve, search
+from lineage.references import candidates, ghost_of, resolve, search, this_host, this_user
 
 POWER_NAMESPACE = uuid.UUID("8f1c3f5e-6d55-5d0f-9f36-0d3a4c8e2b11")
 _NAMESPACE = POWER_NAMESPACE.bytes
@@ -126,16 +123,6 @@ def _command() -> str:
     return os.path.basename(sys.argv[0] or "") or "python"
 
 
-@cache
-def _who() -> tuple[str, str]:
-    """The user and the host."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without an entry
-        user = str(os.getuid())
-    return user, socket.gethostname()
-
-
 class Act:
     """One write transaction: the statements that several writes share."""
 
@@ -143,7 +130,7 @@ class Act:
         self.store = store
         self.connection = connection
         self.at = now()
-        self.who: chain.Who = (*_who(), os.getpid(), store.command)
+        self.who: chain.Who = (this_user(), this_host(), os.getpid(), store.command)
         self.niches: dict[Niche, tuple[int, str | None]] = {}
         self.meters: dict[str, int] = {}
         self.actors: dict[chain.Who, int] = {}

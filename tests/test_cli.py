@@ -4,6 +4,7 @@ pipe, and what each mistake is answered with."""
 from __future__ import annotations
 
 import contextlib
+import getpass
 import io
 import json
 import os
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 import lineage
-from lineage import ledger
+from lineage import ledger, references, store
 from lineage.cli import main, reading
 from lineage.organism import Score
 
@@ -181,6 +182,68 @@ def test_registering_makes_the_users_own_registry_but_none_that_was_named() -> N
     assert own.code == 0
     assert "made a registry" in own.err
     assert ask("ls").cells[0][0] == "run@v1"
+
+
+@pytest.mark.parametrize("named", [(), ("--db", "named.db")])
+def test_an_import_says_where_it_made_a_registry(named: tuple[str, ...]) -> None:
+    Path("one.jsonl").write_text('{"name": "one"}\n')
+    first, again = ask("import", "one.jsonl", *named), ask("import", "one.jsonl", *named)
+    assert (first.code, again.code) == (0, 0)
+    assert "made a registry" in first.err
+    assert "named.db" in first.err or not named
+    assert again.err == ""
+
+
+def test_nobody_scores_better_than_nobody(family: Path) -> None:
+    with lineage.open(family) as registry, registry.store.act() as act:
+        every = [registry.get(name).id for name in ("base", "sft-500", "sft", "code", "mix")]
+        store.mark(act, "selected_against", "selected_against", [(own, {}) for own in every])
+    assert "1 scores better and is" in see("best", "gsm8k/acc").out
+    nobody = see("best", "gsm8k/acc", "--per", "dollar").out
+    assert "5 are selected against or culled." in nobody
+    assert "better and are" not in nobody
+
+
+def test_a_lease_is_of_a_user_without_a_name_too(
+    family: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    references.this_user.cache_clear()
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    try:
+        assert "leased to 54321 until" in ask("lease", "sft", "--until", "7d").out
+        assert ask("release", "sft").code == 0
+    finally:
+        references.this_user.cache_clear()
+
+
+def test_a_name_that_is_written_like_a_place_is_found(empty: Path) -> None:
+    assert ask("register", "--name", "hf:org/x").code == 0
+    assert ask("show", "hf:org/x").code == 0
+    at_place = ask("register", "--name", "y", "--place", "hf:org/x@main")
+    assert at_place.out.startswith("registered y,")
+    assert ask("where", "hf:org/x", "--json").json["organism"]["name"] == "y"
+
+
+def test_formats_of_trees_steer_no_terminal(empty: Path) -> None:
+    ask("register", "--name", "rtl\u202eabc")
+    assert "\u202e" in ask("tree", "--format", "newick").out  # a file has what is true
+    assert "\u202e" not in see("tree", "--format", "newick").out
+
+
+def test_a_file_that_cannot_be_written_is_named_as_it_was_given(family: Path) -> None:
+    answer = ask("export", "--output", "nowhere/x.jsonl")
+    assert answer.code == 1
+    assert answer.err == "lineage: no such file or directory: nowhere/x.jsonl.\n"
+
+
+def test_mlflow_without_its_address_is_asked_for_it(empty: Path) -> None:
+    answer = ask("import", "mlflow")
+    assert answer.code == 2
+    assert "URI" in answer.err
 
 
 def test_a_file_that_is_no_registry_is_refused() -> None:

@@ -72,6 +72,18 @@ def test_every_command_that_is_listed_exists_and_explains_itself(name: str) -> N
     result = lineage(name, "--help")
     assert result.exit_code == 0, result.output
     assert result.output.startswith(f"Usage: lineage {name} ")
+    assert max(map(len, result.output.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("group", ["db", "hub", "niche"])
+def test_every_command_of_a_group_explains_itself_too(group: str) -> None:
+    listed = lineage(group, "--help").output.partition("Commands:\n")[2].splitlines()
+    assert listed
+    for line in listed:
+        assert not line.endswith("...")  # its one line of help was not cut
+        said = lineage(group, line.split()[0], "--help").output
+        assert max(map(len, said.splitlines())) <= 80
+        assert shown.UNSAFE.sub("", said.replace("\n", "")) == said.replace("\n", "")
 
 
 def test_a_misspelt_command_proposes_the_nearest() -> None:

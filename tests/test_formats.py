@@ -353,7 +353,7 @@ def test_on_a_terminal_no_format_steers_it(
     registry: lineage.Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Into a file or a pipe, a CSV holds names as they are; a terminal is another matter."""
-    from lineage.cli.exchanging import for_terminal
+    from lineage.cli.common import for_terminal
 
     with registry.database.read() as connection:
         text = "".join(map(for_terminal, formats.export(connection, "alife")))

@@ -173,7 +173,9 @@ def _best_remarks(found: Ranking) -> Iterator[str]:
         verb = "has" if found.uncosted == 1 else "have"
         yield f"{found.uncosted:,} {verb} no known cost, and may be better."
     if found.better_gone:
-        verb = "scores better and is" if found.better_gone == 1 else "score better and are"
+        verb = "is" if found.better_gone == 1 else "are"
+        if found.standings:
+            verb = f"score{'s' * (found.better_gone == 1)} better and {verb}"
         yield f"{found.better_gone:,} {verb} selected against or culled."
 
 

@@ -90,6 +90,11 @@ def note(sentence: str) -> None:
     click.echo(f"lineage: {shown(sentence)}", err=True)
 
 
+def for_terminal(piece: str) -> str:
+    """Text of a format on a terminal: lines stay, what could steer it is written out."""
+    return "\n".join(map(shown, piece.split("\n")))
+
+
 # ---- JSON
 
 

@@ -80,9 +80,9 @@ def cull(
     needs --yes.
 
     \b
-    lineage cull                                      what would go, and how much
-    lineage cull --only optimizer --apply             keep the models, drop what resuming needs
-    lineage cull --empty-quarantine --older-than 14d  delete what went two weeks ago
+    lineage cull                                   what would go, and how much
+    lineage cull --only optimizer --apply          drop what only resuming needs
+    lineage cull --empty-quarantine                delete what went two weeks ago
 
     Into a pipe, a line a file, tab-separated: reference, what it is for, bytes, path.
     """

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lineage.cli.common import emit, json_option, note, open_registry, registry_options
+from lineage.cli.common import (
+    emit,
+    for_terminal,
+    json_option,
+    note,
+    open_registry,
+    registry_options,
+)
 from lineage.errors import LineageError
 from lineage.shown import shown
 
@@ -90,6 +97,8 @@ def tree(
     if output is None and (kind in PAGES or isinstance(drawn, bytes)):
         output = "lineage-tree.png" if kind == "png" else "lineage-tree.html"
     if output is None:
+        if kind != "text" and sys.stdout.isatty():
+            drawn = for_terminal(str(drawn))
         click.echo(drawn, nl=False)
         return
     path = write(output, drawn)

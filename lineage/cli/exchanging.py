@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lineage.cli.common import open_registry, registry_options
+from lineage.cli.common import for_terminal, open_registry, registry_options
+from lineage.cli.recording import open_or_make
 from lineage.formats import EXPORTS
 from lineage.shown import shown
 
@@ -71,11 +72,6 @@ def export(kind: str, output: str | None, schema: bool) -> None:
         click.echo(f"{written} written to {shown(output)}.")
 
 
-def for_terminal(piece: str) -> str:
-    """Text of a format on a terminal: lines stay, what could steer it is written out."""
-    return "\n".join(map(shown, piece.split("\n")))
-
-
 @click.command("import")
 @click.argument("file", metavar="FILE|mlflow")
 @click.argument("uri", required=False)
@@ -119,6 +115,8 @@ def import_(
 
     if uri is not None and file != "mlflow":
         raise click.UsageError(f"only mlflow takes a URI: {uri!r} is too much.")
+    if file == "mlflow" and uri is None and not os.path.exists(file):
+        raise click.UsageError("which MLflow? Give its URI, like `mlflow http://host:5000`.")
     if uri is None:
         file = str(READABLE.convert(file, None, None))
     if guess:
@@ -135,7 +133,7 @@ def import_(
         if uri is None:
             source = stack.enter_context(click.open_file(file, "rb"))
         table = None if map_file is None else _table(source, file, map_file)
-        registry = open_registry(create=True)
+        registry = open_or_make(named=True)
         kept = None if rejects is None else stack.enter_context(whole_file(rejects))
 
         def keep(rejected: Rejected) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lineage.cli.common import emit, json_option, note, open_registry, registry_options, styled
+from lineage.cli.recording import open_or_make
 from lineage.shown import shown
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def hub() -> None:
     """
 
 
-@hub.command()
+@hub.command(short_help="Bring models in, by name or as a list of the Hub.")
 @click.argument("models", metavar="[ORG/NAME]...", nargs=-1)
 @click.option("--ancestors", is_flag=True, help="What they descend from, too.")
 @click.option("--descendants", is_flag=True, help="What descends from them, too.")
@@ -80,7 +81,7 @@ def pull(
         raise click.UsageError("--since and --digests are of lists: named models have digests.")
     if depth and not (ancestors or descendants):
         raise click.UsageError("--depth needs --ancestors or --descendants.")
-    registry = open_registry(create=True)
+    registry = open_or_make(named=True)
     with _progress() as tell:
         if listed:
             done = registry.hub_pull_list(
@@ -93,7 +94,7 @@ def pull(
     _told(done, as_json)
 
 
-@hub.command()
+@hub.command(short_help="Bring in a Parquet dump of the Hub.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @json_option
 @registry_options
@@ -103,7 +104,7 @@ def dump(file: str, as_json: bool) -> None:
     `id` is required; `tags`, `cardData`, `sha`, `createdAt`, `lastModified`, `downloads`,
     `safetensors` and a few more are read where they are there. Needs pyarrow.
     """
-    registry = open_registry(create=True)
+    registry = open_or_make(named=True)
     with _progress() as tell:
         done = registry.hub_dump(file, tell)
     _told(done, as_json)

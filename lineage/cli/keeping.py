@@ -79,7 +79,7 @@ def restore(file: str, as_json: bool) -> None:
         click.echo(f"It has schema {done.schema}: `lineage db upgrade` brings it up to date.")
 
 
-@db.command()
+@db.command(short_help="Copy a whole registry to another database.")
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
 @json_option
@@ -89,7 +89,7 @@ def copy(source: str, target: str, as_json: bool) -> None:
     Complete, with its ids and its history, as of one moment, while others go on writing to SRC; and
     compared row by row before it counts. DST is made, or must be empty.
 
-    
+    \b
     lineage db copy .lineage/registry.db postgresql://me@host/lineage
     """
     from lineage.cli.checking import progress

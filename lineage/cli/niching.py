@@ -25,7 +25,7 @@ def niche() -> None:
     """Look at niches: what was scored, who is on the front, at what cost."""
 
 
-@niche.command()
+@niche.command(short_help="List niches: how many compete, and who is the fittest.")
 @click.option(
     "--below",
     metavar="COST",
@@ -74,7 +74,7 @@ def _row(one: Population) -> tuple[object, ...]:
     return (str(one.niche), one.living, one.front, one.marked, *champion)
 
 
-@niche.command()
+@niche.command(short_help="Show who competes in a niche: the front.")
 @click.argument("niche")
 @click.option("--split", default="", help="The split of the niche.")
 @click.option(

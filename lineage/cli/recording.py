@@ -173,19 +173,20 @@ def score_of(written: str) -> Score:
     return Score(niche, value, stderr)  # type: ignore[arg-type]
 
 
-def open_or_make() -> Registry:
-    """The registry to write to. Only the user's own is made where there is none: one that was named
-    may be misspelt."""
-    named = asked()["db"] or os.environ.get("LINEAGE_DB")
-    if named:
+def open_or_make(*, named: bool = False) -> Registry:
+    """The registry to write to, made where there is none: the user's own, and one that was named
+    only with `named`, for it may be misspelt."""
+    name = asked()["db"] or os.environ.get("LINEAGE_DB")
+    if name and not named:
         return open_registry()
     from lineage.database import locate
 
-    file = locate().file
+    file = locate(name).file
     new = file is not None and not file.exists()
     registry = open_registry(create=True)
     if new:
-        note(f"made a registry: {file}. `lineage init` makes one for this folder alone.")
+        hint = "" if name else " `lineage init` makes one for this folder alone."
+        note(f"made a registry: {file}.{hint}")
     return registry
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -544,9 +543,11 @@ def lease(ref: str, until: str, holder: str | None) -> None:
 
     A holder's new lease replaces the old one.
     """
+    from lineage.references import this_user
+
     end = _end(until)
     registry = open_registry()
-    who = holder or getpass.getuser()
+    who = holder or this_user()
     organism = registry.lease(ref, end, who)
     click.echo(f"{shown(str(organism))} is leased to {shown(who)} until {end:%Y-%m-%d %H:%M} UTC.")
 
@@ -557,7 +558,9 @@ def lease(ref: str, until: str, holder: str | None) -> None:
 @registry_options
 def release(ref: str, holder: str | None) -> None:
     """End a lease before its time."""
-    who = holder or getpass.getuser()
+    from lineage.references import this_user
+
+    who = holder or this_user()
     organism = open_registry().release(ref, who)
     click.echo(f"{shown(str(organism))} is not leased to {shown(who)} any more.")
 

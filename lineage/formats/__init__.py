@@ -54,7 +54,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, target)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(part):
             os.unlink(part)
+        if isinstance(error, OSError) and error.filename == part:  # nobody asked for that name
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise

@@ -7,7 +7,6 @@ trouble, and counts what was lost. Only the main process of a distributed run re
 from __future__ import annotations
 
 import functools
-import getpass
 import logging
 import math
 import os
@@ -27,7 +26,7 @@ from lineage import arrivals, database, energy, spool  # now, and not in the fir
 from lineage.energy import Meter
 from lineage.integrations.background import Background
 from lineage.organism import Organism, Parent, PowerCost, known_direction, never_fitness
-from lineage.references import looks_like_path, place_uri
+from lineage.references import looks_like_path, place_uri, this_user
 
 log = logging.getLogger("lineage")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -290,7 +289,7 @@ class Recorder:
             "uuid": str(uuid.uuid4()),
             "at": time.time_ns() // 1000,
             "by": {
-                "user": _user(),
+                "user": this_user(),
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "command": os.path.basename(sys.argv[0] or "") or "python",
@@ -403,13 +402,6 @@ class Recorder:
                 f"checkpoints wait in the spool, and nothing brings them in: {error}. "
                 "`lineage sync` does",
             )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without an entry
-        return str(os.getuid())
 
 
 def _told(value: Any) -> str | None:
