@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lineage import chain, links, schema, snapshots, spool
 from lineage import database as ground
 from lineage.answers import Answer
+from lineage.clades import MANY
 from lineage.culling.check import wrong as wrong_in_quarantine
 from lineage.database import Connection, Database
 from lineage.references import candidates, this_host
@@ -68,7 +69,8 @@ class Checkup(Answer):
     mended. `counts` tells what was looked at: organisms, ghosts, links, scores, costs, events; and
     places, files, hashed bytes, and the places on other hosts, which nobody can look at from here;
     `waiting` are records of training runs that have not come in.
-    `snapshot` is `fresh`, `stale` or `none`: no fault, since a question then takes the long way.
+    `snapshot` is `fresh`, `stale` (or missing in a registry that is large) or `none`: no fault,
+    since a question then takes the long way.
     `seconds` is how long it took."""
 
     _rows: ClassVar[str] = "findings"
@@ -785,7 +787,10 @@ def _snapshot_state(connection: Connection) -> str:
     if snapshots.current(connection) is not None:
         return "fresh"
     made = connection.value("SELECT 1 FROM setting WHERE key = 'snapshot'")
-    return "stale" if made else "none"
+    many = connection.value(
+        f"SELECT count(*) FROM (SELECT 1 FROM organism LIMIT {MANY + 1}) AS counted"
+    )
+    return "stale" if made or many > MANY else "none"
 
 
 CHECKS: dict[str, Callable[[Connection], list[Finding]]] = {

@@ -433,8 +433,18 @@ SELECT id FROM borne"""
 
 
 def load_bearing(connection: Connection, ids: Sequence[int]) -> set[int]:
-    """Those of a few organisms that something not culled needs at run time."""
-    return {
+    """Those of a few organisms that something not culled needs at run time. Most are by a child,
+    and the first such child is enough: an organism may have hundreds of thousands."""
+    borne = {
+        row[0]
+        for row in connection.rows(
+            f"""SELECT i.id FROM {connection.ids} AS i WHERE EXISTS (
+                  SELECT 1 FROM edge e CROSS JOIN organism o WHERE e.parent = i.id
+                    AND e.needed = 1 AND o.id = e.child AND o.status <> 'culled')""",
+            (connection.pack(ids),),
+        )
+    }
+    return borne | {
         row[0]
         for row in connection.rows(
             f"""WITH RECURSIVE below(top, id, needed) AS (
@@ -444,7 +454,7 @@ def load_bearing(connection: Connection, ids: Sequence[int]) -> set[int]:
                   WHERE e.parent = below.id AND e.needed = below.needed)
                 SELECT DISTINCT b.top FROM below b WHERE b.id <> b.top AND
                   (SELECT o.status FROM organism o WHERE o.id = b.id) <> 'culled'""",
-            (connection.pack(ids),),
+            (connection.pack(own for own in ids if own not in borne),),
         )
     }
 

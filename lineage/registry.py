@@ -62,8 +62,10 @@ from lineage.selection.niches import MOST, Competition, Limit, Population
 from lineage.selection.plan import Decision, Explanation, Plan
 from lineage.selection.policy import FRONTIER, Policy, load
 from lineage.store import Store
+from lineage.trees import window as windows
 from lineage.trees.family import Family
 from lineage.trees.gather import gather
+from lineage.trees.window import Extent, Window
 from lineage.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -734,6 +736,41 @@ class Registry:
         with self._read() as connection:
             root = None if ref is None else resolve(connection, ref)
             return gather(connection, root, as_niche(niche), limit, details, order)
+
+    def extent(self, ref: Any = None) -> Extent | None:
+        """The positions of a family, or of the forest, in the interval snapshot: how large it is,
+        in constant time. None where no current snapshot knows it."""
+        with self._read() as connection:
+            root = None if ref is None else resolve(connection, ref)
+            return windows.extent(connection, root)
+
+    def window(
+        self,
+        ref: Any = None,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        at: Any = None,
+        rows: int = 1500,
+        details: bool = False,
+    ) -> Window | None:
+        """A part of a family, or of the forest, that is too large to be drawn: the positions
+        `start` to `end` of the interval snapshot, by default all, in about `rows` rows, each an
+        organism or a stripe of many; or the `rows` organisms around `at`. None where no current
+        snapshot knows `ref` and `at`. Work is linear in `rows`, however large the family is."""
+        with self._read() as connection:
+            root = None if ref is None else resolve(connection, ref)
+            whole = windows.extent(connection, root)
+            if whole is None:
+                return None
+            if at is not None:
+                middle = windows.position(connection, whole, resolve(connection, at))
+                if middle is None:
+                    return None
+                start, end = middle - rows // 2, middle - rows // 2 + rows - 1
+            start = whole.first if start is None else start
+            end = whole.last if end is None else end
+            return windows.look(connection, whole, start, end, rows, details)
 
     def best(
         self,

@@ -3,7 +3,8 @@
 
 Truth: organism, name, place, file, edge, evidence, niche, fitness, meter, power, tag, alias, actor,
 event. Derived and rebuildable: organism.generation, .jump and .here, the `current` flags, and the
-label, label_score and graft tables (the interval snapshot). Times are microseconds since 1970, UTC.
+label, label_score, label_niche, stripe and graft tables (the interval snapshot). Times are
+microseconds since 1970, UTC.
 """
 
 from __future__ import annotations
@@ -285,13 +286,32 @@ label = Table(
     Column("pre", Id, primary_key=True, autoincrement=False),
     Column("last", Id, nullable=False),
     Column("organism", Id, nullable=False),
-    _flag("living"),  # 1, 0, or -1 for a ghost
+    _flag("living"),  # 1, 0 for selected against, 2 for culled, -1 for a ghost
+    Column("generation", Integer, nullable=False),
     Column("joules", Double),
     Index("label_organism", "snapshot", "organism", unique=True),
     sqlite_with_rowid=False,
 )
 """Pre-order positions over the backbone (each organism under one parent): the clade of `pre` is
 `pre` to `last`, but for what `graft` adds. `living` and `joules` (of training) as of the snapshot.
+"""
+
+stripe = Table(
+    "stripe",
+    metadata,
+    Column("snapshot", Id, primary_key=True, autoincrement=False),
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("pre", Id, primary_key=True, autoincrement=False),
+    Column("head", Id, nullable=False),
+    Column("low", Integer, nullable=False),
+    Column("high", Integer, nullable=False),
+    Column("alive", Integer, nullable=False),
+    Column("against", Integer, nullable=False),
+    Column("culled", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Added up beforehand: the 4 to the power of `level` positions from `pre` on. `head` is the
+position of the largest clade that begins there, `low` and `high` are generations, the rest counts.
 """
 
 graft = Table(
@@ -313,6 +333,21 @@ label_score = Table(
     Column("value", Double, nullable=False),
     sqlite_with_rowid=False,
 )
+
+label_niche = Table(
+    "label_niche",
+    metadata,
+    Column("snapshot", Id, primary_key=True, autoincrement=False),
+    Column("niche", Id, primary_key=True, autoincrement=False),
+    Column("scores", Integer, nullable=False),
+    Column("least", Double, nullable=False),
+    Column("low", Double, nullable=False),
+    Column("high", Double, nullable=False),
+    Column("most", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How the scores of the living are spread in a niche: the least, the value that 5 % lie below,
+that 5 % lie above, and the most."""
 
 document = Table(
     "document",

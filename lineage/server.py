@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -36,17 +37,24 @@ if TYPE_CHECKING:
 
     from lineage.registry import Registry
     from lineage.trees.family import Family
+    from lineage.trees.window import Window
 
 T = TypeVar("T")
 
 LIMIT, MOST = 5_000, 20_000
-"""Organisms in a window, and the most that may be asked for."""
+"""Organisms that are drawn in one piece, and the most that may be asked for."""
 
-KEPT = 8
-"""Windows that are kept packed: about 1 MB each at LIMIT."""
+ROWS, MOST_ROWS = 1_500, 5_000
+"""Rows of a window on a larger family, and the most that may be asked for."""
+
+KEPT = 16
+"""Answers that are kept packed: at most about 1 MB each at LIMIT."""
 
 THREADS = 2
 """Questions to the registry at a time; each thread holds a connection of its own."""
+
+MAPPED = 64 << 20
+"""Bytes of an SQLite file that each of them maps."""
 
 EVERY = 1.0
 """Seconds between two looks at the last event, while a page listens."""
@@ -72,40 +80,73 @@ class Outdated(LineageError):
     """The registry went on since the window was drawn whose details are asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a page asks for: a family in one piece of at most `limit` organisms, or a window on it.
+    `at` is an organism to look around."""
+
+    ref: str | None
+    niche: str | None
+    limit: int
+    rows: int
+    start: int | None = None
+    end: int | None = None
+    at: str | None = None
+
+
 class Desk:
     """Questions to the registry on behalf of all pages, a few at a time, outside of the event loop;
-    and the last windows, packed, so that several pages of a family are one piece of work."""
+    and the last answers, packed, so that several pages of a family are one piece of work."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self.pool = ThreadPoolExecutor(THREADS, "explorer")
-        self.windows: OrderedDict[tuple[Any, ...], tuple[bytes, bytes]] = OrderedDict()
+        self.pool = ThreadPoolExecutor(THREADS, "explorer", self._spare)
+        self.kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
 
     async def ask(self, question: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.pool, question, *arguments)
 
+    def _spare(self) -> None:
+        """What a thread maps of the file is counted as memory of the server."""
+        with suppress(LineageError), self.registry.database.read() as connection:
+            if not connection.postgresql:
+                connection.execute(f"PRAGMA mmap_size={MAPPED}")
+
     def last_event(self) -> int:
         return self.registry.head()[0]
 
-    def family(self, ref: str | None, niche: str | None, limit: int) -> Family:
-        return self.registry.family(ref, niche=niche, limit=limit, details=True)
+    def family(self, asked: Asked) -> Family:
+        return self.registry.family(asked.ref, niche=asked.niche, limit=asked.limit, details=True)
 
-    def window(
-        self, ref: str | None, niche: str | None, limit: int, version: int | None = None
-    ) -> tuple[bytes, bytes]:
-        """A family as `columns.pack` writes it, of `version` or of now. Outdated where that version
-        is not there any more."""
+    def window(self, asked: Asked, details: bool = False) -> Window | None:
+        """A window, where the family is too large for one piece and a snapshot knows it."""
+        whole = self.registry.extent(asked.ref)
+        if whole is None or whole.total <= asked.limit:
+            return None
+        return self.registry.window(
+            asked.ref, start=asked.start, end=asked.end, at=asked.at, rows=asked.rows,
+            details=details,
+        )  # fmt: skip
+
+    def block(self, asked: Asked, details: bool, version: int | None = None) -> bytes:
+        """What is drawn, or its details, of `version` or of now, as `columns` packs it. Outdated
+        where that version is not there any more."""
         now = self.last_event() if version is None else version
-        key = ref, niche, limit, now
-        if key not in self.windows:
+        if (asked, details, now) not in self.kept:
             if version is not None and self.last_event() != version:
                 raise Outdated("the registry has changed since: ask for the window again.")
-            family = self.family(ref, niche, limit)
-            self.windows[key] = columns.pack(family, _title(family), now)
-            while len(self.windows) > KEPT:
-                self.windows.popitem(last=False)
-        return self.windows[key]
+            window = self.window(asked, details)
+            if window is not None:
+                title = _title(asked.ref, window.family)
+                self.kept[asked, details, now] = columns.pack_window(window, title, now, details)
+            else:
+                family = self.family(asked)
+                both = columns.pack(family, _title(asked.ref, family), now)
+                self.kept[asked, False, now], self.kept[asked, True, now] = both
+            while len(self.kept) > KEPT:
+                self.kept.popitem(last=False)
+        return self.kept[asked, details, now]
 
     def search(self, text: str, limit: int) -> list[Organism]:
         """Those that `text` refers to, then names that begin with it, then names that hold it."""
@@ -247,8 +288,11 @@ def _error(status: int, why: str) -> Response:
     return JSONResponse({"error": shown(why)}, status, headers=allow)
 
 
-def _title(family: Family) -> str:
-    return "the forest" if family.root is None else str(family.members[family.root].organism)
+def _title(ref: str | None, family: Family) -> str:
+    root = None if family.root is None else family.members.get(family.root)
+    if family.root is None:
+        return "the forest"
+    return str(root.organism) if root else shown(str(ref))
 
 
 def application(
@@ -296,16 +340,23 @@ def _answering(
     return answered
 
 
-def _window_of(request: Request) -> tuple[str | None, str | None, int]:
-    """`ref`, `niche` and `limit` of a request."""
-    asked = request.query_params
-    return asked.get("ref"), asked.get("niche"), _whole(request, "limit", LIMIT, MOST)
+def _asked(request: Request) -> Asked:
+    given = request.query_params
+
+    def position(name: str) -> int | None:
+        return None if name not in given else _whole(request, name, 0, 2**62, least=0)
+
+    return Asked(
+        given.get("ref"), given.get("niche"), _whole(request, "limit", LIMIT, MOST),
+        _whole(request, "rows", ROWS, MOST_ROWS), position("start"), position("end"),
+        given.get("at"),
+    )  # fmt: skip
 
 
-def _whole(request: Request, name: str, default: int, most: int) -> int:
+def _whole(request: Request, name: str, default: int, most: int, least: int = 1) -> int:
     given = request.query_params.get(name, str(default))
-    if not (given.isascii() and given.isdigit() and len(given) < 19 and int(given) > 0):
-        raise InvalidValue(f"{name} {given[:40]!r} is not a whole number above 0.")
+    if not (given.isascii() and given.isdigit() and len(given) < 19 and int(given) >= least):
+        raise InvalidValue(f"{name} {given[:40]!r} is not a whole number from {least} on.")
     return min(int(given), most)
 
 
@@ -325,28 +376,57 @@ async def _page(_request: Request, _desk: Desk, _watch: Watch) -> Response:
 _FRAMES = "frame-ancestors 'none'"  # the one part of the policy that a page cannot hold itself
 
 
-async def _block(request: Request, desk: Desk, part: int, version: int | None) -> Response:
+async def _block(request: Request, desk: Desk, details: bool, version: int | None) -> Response:
     from starlette.responses import Response
 
-    window = await desk.ask(desk.window, *_window_of(request), version)
-    return Response(window[part], media_type="application/octet-stream")
+    block = await desk.ask(desk.block, _asked(request), details, version)
+    return Response(block, media_type="application/octet-stream")
 
 
 async def _drawn(request: Request, desk: Desk, _watch: Watch) -> Response:
-    return await _block(request, desk, 0, None)
+    return await _block(request, desk, False, None)
 
 
 async def _details(request: Request, desk: Desk, _watch: Watch) -> Response:
     given = request.query_params.get("version")
     version = None if given is None else _whole(request, "version", 0, 2**63)
-    return await _block(request, desk, 1, version)
+    return await _block(request, desk, True, version)
 
 
 async def _family(request: Request, desk: Desk, _watch: Watch) -> Response:
     def document() -> str:
-        return _json(as_json.document(desk.family(*_window_of(request))))
+        return _json(as_json.document(desk.family(_asked(request))))
 
     return _written(await desk.ask(document))
+
+
+async def _rows(request: Request, desk: Desk, _watch: Watch) -> Response:
+    asked = _asked(request)
+
+    def document() -> str:
+        window = desk.registry.window(
+            asked.ref, start=asked.start, end=asked.end, at=asked.at, rows=asked.rows
+        )
+        if window is None:
+            raise NotFound(
+                "there is no fresh interval snapshot that knows it, which rows are found by: "
+                "`lineage doctor --repair --apply` builds one."
+            )
+        return _json(_told(window))
+
+    return _written(await desk.ask(document))
+
+
+def _told(window: Window) -> dict[str, Any]:
+    """A window for programs: its numbers, and its rows with the name of who stands for each."""
+    named: dict[int | None, str | None] = {
+        own: str(one.organism) for own, one in window.family.members.items()
+    }
+    named[None] = None
+    numbers = ("snapshot", "first", "last", "start", "end", "each", "above", "new")
+    return {name: getattr(window, name) for name in numbers} | {
+        "rows": [{**asdict(one), "name": named[one.id]} for one in window.stripes]
+    }
 
 
 async def _organism(request: Request, desk: Desk, _watch: Watch) -> Response:
@@ -391,6 +471,7 @@ ANSWERS: dict[str, Answerer] = {
     "/api/window/drawn": _drawn,
     "/api/window/details": _details,
     "/api/family": _family,
+    "/api/rows": _rows,
     "/api/organism": _organism,
     "/api/search": _search,
     "/api/changes": _changes,
@@ -404,19 +485,31 @@ def openapi() -> dict[str, Any]:
     def parameter(name: str, kind: str, said: str, required: bool = False) -> dict[str, Any]:
         return {
             "name": name, "in": "query", "required": required, "description": said,
-            "schema": {"type": kind} | ({"minimum": 1} if kind == "integer" else {}),
+            "schema": {"type": kind} | ({"minimum": 0} if kind == "integer" else {}),
         }  # fmt: skip
 
     ref = parameter("ref", "string", "A reference to the organism: a name, `name@v2`, a digest, …")
-    window = [
-        {**ref, "description": "Whose family; without it, the forest."},
+    of = {**ref, "description": "Whose family; without it, the forest."}
+    family = [
+        of,
         parameter("niche", "string", "The niche to show, `task/metric`."),
         parameter("limit", "integer", f"Organisms at most: {LIMIT}, up to {MOST}; the nearest."),
     ]
+    rows = [
+        parameter("start", "integer", "The first position of a window; by default that of all."),
+        parameter("end", "integer", "The last position of a window, itself within."),
+        parameter("at", "string", "A reference to an organism to look around, instead of both."),
+        parameter("rows", "integer", f"Rows at most, about: {ROWS}, up to {MOST_ROWS}."),
+    ]
+    window = [*family, *rows]
     version = parameter("version", "integer", "Of which window; 410 when it is gone.")
     block, object_ = "application/octet-stream", "application/json"
     paths = {
-        "/api/family": ("A family as `lineage tree --json` gives it.", window, object_),
+        "/api/family": ("A family as `lineage tree --json` gives it.", family, object_),
+        "/api/rows": (
+            "A window on a family of any size, by the interval snapshot: rows that are organisms "
+            "or stripes of many, with counts.", [of, *rows], object_,
+        ),
         "/api/organism": (
             "Everything known of one organism, as `lineage show --json` gives it.",
             [{**ref, "required": True}], object_,
@@ -430,7 +523,10 @@ def openapi() -> dict[str, Any]:
             "Server-sent events: `change` with the number of the last event, at once and after "
             "each change.", [], "text/event-stream",
         ),
-        "/api/window/drawn": ("What the page draws of a family, packed.", window, block),
+        "/api/window/drawn": (
+            "What the page draws, packed: a family of at most `limit`, else a window.",
+            window, block,
+        ),
         "/api/window/details": ("The details of a window, packed.", [*window, version], block),
         "/api/openapi.json": ("This document.", [], object_),
     }  # fmt: skip

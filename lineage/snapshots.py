@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 CHUNK = 10_000
 """Rows of one write transaction: about 30 ms on SQLite, which other writers wait."""
 
+LEVELS = range(3, 16)
+"""Stripes hold 4 to the power of so many positions: from 64, below which they are quickly added up,
+to 1 billion. All together are a fiftieth of the organisms."""
+
 COLUMNS = {
-    "label": ("snapshot", "pre", "last", "organism", "living", "joules"),
+    "label": ("snapshot", "pre", "last", "organism", "living", "generation", "joules"),
+    "stripe": ("snapshot", "level", "pre", "head", "low", "high", "alive", "against", "culled"),
     "graft": ("snapshot", "parent", "child"),
     "label_score": ("snapshot", "pre", "niche", "value"),
+    "label_niche": ("snapshot", "niche", "scores", "least", "low", "high", "most"),
 }
-"""The tables of a snapshot. The second column of each is a position in pre-order."""
+"""The tables of a snapshot. The second column of each orders it; rows are swept by ranges of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,8 @@ def _insert(connection: Connection, table: str, rows: Sequence[tuple[Any, ...]])
 # A link to a newcomer is left out: it was made since, and counted, so that nobody will ask.
 
 ORGANISMS = """SELECT id, generation, CASE WHEN ghost = 1 THEN -1 WHEN status = 'alive' THEN 1
-  ELSE 0 END FROM organism WHERE id <= ? AND same_as IS NULL ORDER BY id"""
+  WHEN status = 'culled' THEN 2 ELSE 0 END
+  FROM organism WHERE id <= ? AND same_as IS NULL ORDER BY id"""
 EDGES = "SELECT child, parent FROM edge WHERE child <= ? AND parent <= ?"
 JOULES = """SELECT organism, sum(joules) FROM power WHERE phase = 'training' AND per = 'total'
   AND current = 1 AND joules IS NOT NULL AND organism <= ? GROUP BY organism"""
@@ -159,7 +166,7 @@ def _tables(connection: Connection, begun: Snapshot) -> dict[str, Iterator[tuple
     child, parent = child[order], parent[order]
     main = np.ones(len(child), bool)  # the deepest parent, so that chains of merges stay whole
     main[1:] = child[1:] != child[:-1]
-    pre, last = _preorder(len(ids), child[main], parent[main])
+    pre, last = _preorder(generation, child[main], parent[main])
     at = np.argsort(pre)  # rank by position
     joules = np.full(len(ids), np.nan)
     owner, spent = _read(connection, JOULES, newest, "id")
@@ -172,10 +179,51 @@ def _tables(connection: Connection, begun: Snapshot) -> dict[str, Iterator[tuple
     scored, niche, value = pre[scored[counts]], niche[counts], value[counts]
     order = np.lexsort((niche, scored))
     return {
-        "label": _rows(number, np.arange(len(ids)), last[at], ids[at], living[at], joules[at]),
+        "label": _rows(
+            number, np.arange(len(ids)), last[at], ids[at], living[at], generation[at], joules[at]
+        ),
+        "stripe": _stripes(number, last[at], living[at], generation[at]),
         "graft": _rows(number, grafts[:, 0], grafts[:, 1]),
         "label_score": _rows(number, scored[order], niche[order], value[order]),
+        "label_niche": _spread(number, niche, value),
     }
+
+
+def _stripes(
+    number: int, last: Array, living: Array, generation: Array
+) -> Iterator[tuple[Any, ...]]:
+    """The stripes of all levels, by position; the last of each level may be shorter."""
+    import numpy as np
+
+    count = len(last)
+    for level in LEVELS:
+        starts = np.arange(0, count, 4**level)
+        size = last - np.arange(count)
+        head = np.array([
+            start + int(np.argmax(size[start : start + 4**level])) for start in starts
+        ], np.int64)  # fmt: skip
+        low, high = (
+            (np.minimum if at == 0 else np.maximum).reduceat(generation, starts)
+            if count else starts for at in (0, 1)
+        )  # fmt: skip
+        counts = [
+            np.add.reduceat(living == state, starts, dtype=np.int64) if count else starts
+            for state in (1, 0, 2)
+        ]
+        yield from _rows(number, np.full(len(starts), level), starts, head, low, high, *counts)
+        if len(starts) < 2:
+            break
+
+
+def _spread(number: int, niche: Array, value: Array) -> Iterator[tuple[Any, ...]]:
+    """How the values of each niche are spread."""
+    import numpy as np
+
+    order = np.lexsort((value, niche))
+    known, first, counts = np.unique(niche[order], return_index=True, return_counts=True)
+    value = value[order]
+    within = [first + ((counts - 1) * share).astype(np.int64) for share in (0, 0.05, 0.95, 1)]
+    return _rows(number, known, counts, *(value[one] for one in within))
 
 
 def _read(connection: Connection, sql: str, params: Sequence[int], kinds: str) -> list[Array]:
@@ -188,31 +236,40 @@ def _read(connection: Connection, sql: str, params: Sequence[int], kinds: str) -
     return [np.ascontiguousarray(whole[name]) for name in kind.names or ()]
 
 
-def _preorder(count: int, child: Array, parent: Array) -> tuple[Array, Array]:
+def _preorder(generation: Array, child: Array, parent: Array) -> tuple[Array, Array]:
     """Pre-order position of each rank in the forest of these links, and by rank the last position
-    in its clade. `child` ascends and holds each at most once."""
+    in its clade. Of founders the one with the largest clade comes first, of siblings the last, as
+    trees.backbone lays them; of equals the lower rank. `child` ascends and holds each at most once.
+    """
     import numpy as np
 
+    count = len(generation)
     above = np.full(count, -1)
     above[child] = parent
-    order = np.argsort(parent, kind="stable")
-    kids = child[order].tolist()
-    starts = np.searchsorted(parent[order], np.arange(count + 1)).tolist()
-    visited: list[int] = []
-    stack = np.flatnonzero(above < 0)[::-1].tolist()
-    while stack:
-        own = stack.pop()
-        visited.append(own)
-        if starts[own] < starts[own + 1]:
-            stack += kids[starts[own] : starts[own + 1]]
-    size = [1] * count
-    up = above.tolist()
-    for own in reversed(visited):
+    up, size = above.tolist(), [1] * count
+    older = np.argsort(generation, kind="stable").tolist()
+    for own in reversed(older):
         if up[own] >= 0:
             size[up[own]] += size[own]
+    sizes = np.array(size, np.int64)
+    founders = np.flatnonzero(above < 0)
+    founders = founders[np.argsort(-sizes[founders], kind="stable")]
     pre = np.empty(count, np.int64)
-    pre[visited] = np.arange(count)
-    return pre, pre + np.array(size, np.int64) - 1
+    pre[founders] = np.cumsum(sizes[founders]) - sizes[founders]
+    order = np.lexsort((child, sizes[child], parent))
+    child, parent = child[order], parent[order]
+    before = np.cumsum(sizes[child]) - sizes[child]  # of all siblings, less that of the first
+    first = np.ones(len(child), bool)
+    first[1:] = parent[1:] != parent[:-1]
+    before -= np.maximum.accumulate(np.where(first, before, 0))
+    offset = np.zeros(count, np.int64)
+    offset[child] = before + 1
+    places, offsets = pre.tolist(), offset.tolist()
+    for own in older:  # parents before their children
+        if up[own] >= 0:
+            places[own] = places[up[own]] + offsets[own]
+    pre = np.array(places, np.int64)
+    return pre, pre + sizes - 1
 
 
 def _rows(number: int, *columns: Array) -> Iterator[tuple[Any, ...]]:

@@ -137,7 +137,7 @@ def test_what_cannot_be_answered_is_a_sentence(small: Explorer) -> None:
     for path, status, said in (
         ("api/organism?ref=sfd", 404, "no organism is called 'sfd'"),
         ("api/organism", 400, "say which organism"),
-        ("api/family?limit=0", 400, "limit '0' is not a whole number above 0."),
+        ("api/family?limit=0", 400, "limit '0' is not a whole number from 1 on."),
         ("api/family?niche=nonsense", 400, "nonsense"),
         ("api/window/details?version=1", 410, "has changed since"),
     ):

@@ -27,7 +27,7 @@ from lineage.upgrade import configuration, downgrade, keep_copy, migrating, upgr
 
 OLDEST, NEWEST = schema.REVISIONS[0], schema.REVISIONS[-1]
 LATER = {
-    *("setting", "label", "graft", "label_score"),
+    *("setting", "label", "stripe", "graft", "label_score", "label_niche"),
     *("document", "configuration", "tensor", "arrival", "lease", "quarantine", "crawl"),
 }
 """Tables that the oldest schema does not have."""
@@ -49,7 +49,7 @@ def fill(url: str) -> None:
     with migrating(url) as connection:
         connection.exec_driver_sql("INSERT INTO setting (key, value) VALUES ('snapshot', 1)")
         connection.exec_driver_sql(
-            "INSERT INTO label (snapshot, pre, last, organism) VALUES (1, 1, 2, 1)"
+            "INSERT INTO label (snapshot, pre, last, organism, generation) VALUES (1, 1, 2, 1, 0)"
         )
         connection.exec_driver_sql(
             "INSERT INTO lease (organism, holder, until) VALUES (1, 'me', 9)"

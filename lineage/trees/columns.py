@@ -10,11 +10,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lineage.organism import Niche
+from lineage.organism import Niche, Score
 from lineage.shown import shown
 from lineage.trees import words
 from lineage.trees.family import Branch, Family, Member
+from lineage.trees.heat import MANY
 from lineage.trees.layout import Layout, Row, arrange
+from lineage.trees.window import Spread, Window
 
 if TYPE_CHECKING:
     import numpy
@@ -64,13 +66,13 @@ class Block:
         self.columns.append((name, kind, len(data)))
         self.parts.append(data)
 
-    def packed(self) -> bytes:
+    def packed(self, effort: int = 9) -> bytes:
         """Deflated without a header: the length of the head in four bytes, the head as JSON, then
         the columns that it lists as (name, kind, bytes)."""
         head = json.dumps(
             {**self.head, "columns": self.columns}, ensure_ascii=False, separators=(",", ":")
         ).encode()
-        deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        deflate = zlib.compressobj(effort, zlib.DEFLATED, -15)
         whole = (struct.pack("<I", len(head)), head, *self.parts)
         return b"".join([*(deflate.compress(part) for part in whole), deflate.flush()])
 
@@ -87,16 +89,66 @@ def pack(family: Family, title: str, version: int | None = None) -> tuple[bytes,
     return drawn.packed(), sheet.details().packed()
 
 
-class _Sheet:
-    """The family row by row: `members` and `facts`, their organisms, have None for a bundle."""
+def pack_window(window: Window, title: str, version: int, details: bool) -> bytes:
+    """What is needed to draw a window of `trees.window`, or its details; deflated. Beside what
+    `pack` writes, each row has its position in the whole (`pos`), the organisms it stands for
+    (`count`; of them `alive`, `against` and `culled`), its `clade` in the whole, the least and the
+    largest generation in it, and whether the row above is the main parent itself (`direct`)."""
+    sheet = _Sheet(window.family, window.layout(), title, window.spreads)
+    if details:
+        return sheet.details().packed(QUICK)
+    drawn, stripes = sheet.drawn(), window.stripes
+    drawn.head |= {
+        "version": version,
+        "counts": _whole(window),
+        "hidden": 0,
+        "window": {
+            "snapshot": window.snapshot, "first": window.first, "last": window.last,
+            "start": window.start, "end": window.end, "each": window.each,
+            "above": window.above, "new": window.new,
+        },
+    }  # fmt: skip
+    drawn.numbers("id", "u32", [one.id or 0 for one in stripes])
+    for name, kind in WINDOW.items():
+        drawn.numbers(name, kind, [getattr(one, SPELLED.get(name, name)) for one in stripes])
+    return drawn.packed(QUICK)
 
-    def __init__(self, family: Family, layout: Layout, title: str) -> None:
+
+QUICK = 4
+"""How hard a window is deflated: a third of the time of 9, and a twentieth more bytes."""
+
+WINDOW = {
+    "pos": "u32", "count": "u32", "clade": "u32", "low": "u32", "high": "u32", "alive": "u32",
+    "against": "u32", "culled": "u32", "direct": "u8",
+}  # fmt: skip
+SPELLED = {"pos": "position"}
+
+
+def _whole(window: Window) -> list[str]:
+    """The whole family in words."""
+    parts = [words.counted(window.total, "organism")]
+    if window.alive is not None:
+        parts.append(f"{window.alive:,} alive")
+    if window.new:
+        parts.append(f"{window.new:,} since the snapshot")
+    return parts
+
+
+class _Sheet:
+    """The family row by row: `members` and `facts`, their organisms, have None for a bundle. With
+    `spreads` the niches and their scales are those of the whole registry."""
+
+    def __init__(
+        self, family: Family, layout: Layout, title: str, spreads: Sequence[Spread] = ()
+    ) -> None:
         self.family, self.layout, self.title = family, layout, title
         self.rows = layout.rows
         self.at = {row.id: i for i, row in enumerate(self.rows) if not row.more}
         self.members = [None if row.more else family.members[row.id] for row in self.rows]
         self.facts = [None if one is None else one.organism for one in self.members]
-        self.niches = family.niches()
+        self.spreads = {one.niche: one for one in spreads}
+        self.niches = list(self.spreads) or family.niches()
+        self.scored = self._scored()
         self.units = words.joules_per(one.serving for one in self.known)
         times = [_born(one) for one in self.known]
         self.epoch = min((at for at in times if at is not None), default=0)
@@ -119,7 +171,7 @@ class _Sheet:
             root=family.root is not None,
             epoch=self.epoch,
             statuses=STATUSES,
-            niches=[self._niche(niche) for niche in self.niches],
+            niches=self._niches(),
             niche=self.niches.index(shown_niche) if shown_niche in self.niches else -1,
             units=[
                 {"unit": one.unit, "words": one.words, "digits": one.figures.digits}
@@ -163,15 +215,30 @@ class _Sheet:
         flags = STATUSES.index(words.status(member.organism))
         return flags | sum(bit for bit, is_so in marks.items() if is_so)
 
-    def _niche(self, niche: Niche) -> dict[str, Any]:
-        scores = [s for one in self.known if (s := one.score_in(niche)) is not None]
+    def _niches(self) -> list[dict[str, Any]]:
+        scores: list[list[Score]] = [[] for _ in self.niches]
+        for niche, _, score, _ in self.scored:
+            scores[niche].append(score)
+        return [self._niche(*one) for one in zip(self.niches, scores, strict=True)]
+
+    def _niche(self, niche: Niche, scores: Sequence[Score]) -> dict[str, Any]:
         ways = {score.direction for score in scores}
+        direction = ways.pop() if len(ways) == 1 else None
+        values, scale = [score.value for score in scores], {}
+        spread = self.spreads.get(niche)
+        if spread is not None:
+            direction, values = spread.direction, [spread.least, spread.most]
+            best, worst = spread.most, spread.low if spread.scores > MANY else spread.least
+            if direction == "lower":
+                best, worst = spread.least, spread.high if spread.scores > MANY else spread.most
+            scale = {"best": best, "worst": worst}
         return {
             "name": shown(str(niche)),
             "task": shown(niche.task),
             "metric": shown(niche.metric),
-            "direction": ways.pop() if len(ways) == 1 else None,
-            "digits": words.figures([score.value for score in scores]).digits,
+            "direction": direction,
+            "digits": words.figures(values).digits,
+            **scale,
         }
 
     def _axes(self, block: Block) -> None:
@@ -197,7 +264,7 @@ class _Sheet:
             0 if cost is None or cost.joules is None else units.index(cost.per) for cost in serving
         ])  # fmt: skip
 
-    def _scored(self) -> list[tuple[int, int, Any, bool]]:
+    def _scored(self) -> list[tuple[int, int, Score, bool]]:
         """(niche, row, score, whether on the front), niche by niche."""
         number = {niche: i for i, niche in enumerate(self.niches)}
         found = [
@@ -205,12 +272,12 @@ class _Sheet:
             for i, one in enumerate(self.members)
             if one is not None
             for score in one.scores
-            if isinstance(score.niche, Niche)
+            if isinstance(score.niche, Niche) and score.niche in number
         ]
         return sorted(found, key=lambda known: known[:2])
 
     def _scores(self, block: Block) -> None:
-        scored = self._scored()
+        scored = self.scored
         counts = [0] * len(self.niches)
         for niche, *_ in scored:
             counts[niche] += 1
@@ -285,7 +352,7 @@ class _Sheet:
 
     def _doubts(self, block: Block) -> None:
         """In the order of the scores: standard errors, sample sizes."""
-        scores = [score for _, _, score, _ in self._scored()]
+        scores = [score for _, _, score, _ in self.scored]
         block.numbers("score.stderr", "f32", [_number(score.stderr) for score in scores])
         block.numbers("score.n", "f64", [_number(score.n) for score in scores])
 

@@ -58,10 +58,10 @@ def gather(
     params = () if root is None else (root,)
     drawn = [row[0] for row in connection.execute(NEAREST.format(seed=seed, limit=cut), params)]
     left = _left_out(connection, root, drawn) if len(drawn) == limit else _Left({}, 0)
-    members = sorted(drawn)
+    everyone = sorted(drawn)
     sweep = _judged(connection)
     return FamilyTree(
-        members=_members(connection, members, sweep, details),
+        members=members(connection, everyone, sweep, details),
         branches=tuple(_branches(connection, drawn)),
         root=root,
         niche=niche,
@@ -70,7 +70,7 @@ def gather(
         counted=left.counted,
         order=order,
         within=left.within,
-        proposed=_proposed(connection, sweep, set(members)),
+        proposed=_proposed(connection, sweep, set(everyone)),
     )
 
 
@@ -200,7 +200,7 @@ def _states(
         yield own, "load-bearing"
 
 
-def _members(
+def members(
     connection: Connection, ids: Sequence[int], sweep: Sweep | None, details: bool
 ) -> dict[int, Member]:
     scores = ledger.scores(connection, ids)

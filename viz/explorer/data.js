@@ -14,18 +14,21 @@ async function ask(path, parameters = {}) {
   return answer;
 }
 
-const window_ = async (part, more = {}) => unpack(await (await ask(`api/window/${part}`, { ...Object.fromEntries(asked), ...more })).arrayBuffer());
+const window_ = async (part, more) => unpack(await (await ask(`api/window/${part}`, { ...Object.fromEntries(asked), ...more })).arrayBuffer());
 
-/** What is needed to draw. */
-export async function drawn() {
-  const block = await window_("drawn");
+let place = {};  // the window that is drawn: {start, end, rows} or {at, rows}; empty for the whole
+
+/** What is needed to draw; of a family too large for a page, a window. */
+export async function drawn(where = {}) {
+  const block = await window_("drawn", where);
   version = block.version;
+  place = where;
   opened = null;
   return block;
 }
 
 /** Everything else that is known of what is drawn; fetched once, when it is first asked for. */
-export const details = () => (opened ??= window_("details", { version }));
+export const details = () => (opened ??= window_("details", { ...place, version }));
 let opened = null;
 
 const from = (ref) => `?${new URLSearchParams({ ...Object.fromEntries(asked), ref })}`;

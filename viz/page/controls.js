@@ -124,8 +124,8 @@ function viewMenu(app) {
     forest.niches.length ? make("h2", {}, "Niches") : "", niches,
     make("h2", {}, "Tree"),
     choice("size by", [["same", "nothing"], ["clade", "size of clade"], ["power", "power"], ["parameters", "parameters"]], view.size, async (size) => { if (size === "parameters") await app.open(); app.set({ size }); }, "size"),
-    tick("fold what is alike", view.fold, (fold) => { view.opened.clear(); app.set({ fold }); }),
-    make("button", { type: "button", className: "act", onclick: () => { view.folded.clear(); app.set({ fold: false, root: -1, only: -1 }); app.fit(); } }, "unfold everything"),
+    ...(forest.window ? [] : [tick("fold what is alike", view.fold, (fold) => { view.opened.clear(); app.set({ fold }); }),
+    make("button", { type: "button", className: "act", onclick: () => { view.folded.clear(); app.set({ fold: false, root: -1, only: -1 }); app.fit(); } }, "unfold everything")]),
   );
 }
 
@@ -249,10 +249,13 @@ function signs(forest) {
 
 // ---- keys --------------------------------------------------------------------------------------
 
+const NEEDS_ALL = ["r", "a", "c", "p", "u"];  // what a window on a larger family cannot answer
+
 function onKey(app, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName)) return;
   const { view } = app;
+  if (app.forest.window && NEEDS_ALL.includes(event.key)) return;
   const moves = {
     ArrowDown: () => app.step(1), ArrowUp: () => app.step(-1), ArrowLeft: () => app.toParent(), ArrowRight: () => app.toChild(),
     Home: () => app.step(-Infinity), End: () => app.step(Infinity), PageDown: () => app.step(app.page()), PageUp: () => app.step(-app.page()),

@@ -17,7 +17,7 @@ export function search(app) {
     if (box.value.trim().toLowerCase() !== sought || of !== app.forest) return;
     found = sought ? matching(app, sought, lower, words) : [];
     app.searched(sought ? found : null);
-    at("found").textContent = sought ? `${count(found.length)} found` : "";
+    at("found").textContent = sought ? `${count(found.length)} ${app.forest.window ? "here" : "found"}` : "";
     suggest(sought);
     if (sought && app.server) farther(sought);
   };
@@ -55,7 +55,7 @@ export function search(app) {
   };
 
   const pick = (i) => {
-    if (typeof i === "object") { location.assign(app.server.from(i.id)); return; }
+    if (typeof i === "object") { list.hidden = true; (app.forest.window ? app.jump(i.id) : Promise.resolve(false)).then((there) => { if (!there) location.assign(app.server.from(i.id)); }); return; }
     list.hidden = true; box.setAttribute("aria-expanded", "false");
     app.choose(i, { move: true });
   };

@@ -23,6 +23,7 @@ export function plant(block) {
     training: block.training, time: block.time, share: block.share, shares: block["share.words"],
     parent: new Int32Array(n), size: new Int32Array(n).fill(1), depth: new Int32Array(n),
   };
+  if (block.window) for (const key of ["window", "pos", "count", "clade", "low", "high", "alive", "against", "culled", "direct"]) forest[key] = block[key];
   const { parent, size, depth } = forest;
   for (let i = 0; i < n; i += 1) {
     parent[i] = block.up[i] ? i - block.up[i] : -1;
@@ -61,9 +62,9 @@ export function scored(forest, k) {
   living.sort((a, b) => niche.sign * (niche.values[b] - niche.values[a]));
   niche.ranked = living.map((j) => niche.rows[j]);
   niche.sorted = living.map((j) => niche.values[j]);
-  niche.best = niche.sorted[0];
   // A few that diverged must not take the colours of all others: the worst twentieth share one.
-  niche.worst = niche.sorted[Math.max(0, Math.ceil(living.length * (living.length > 40 ? 0.95 : 1)) - 1)];
+  niche.best ??= niche.sorted[0];
+  niche.worst ??= niche.sorted[Math.max(0, Math.ceil(living.length * (living.length > 40 ? 0.95 : 1)) - 1)];
   return niche;
 }
 
@@ -136,6 +137,7 @@ function axes(forest, block) {
     },
     joules: { ...along((i) => !Number.isNaN(block.training[i]), (i, above) => above + block.training[i]), label: "Joules" },
   };
+  if (forest.window) return { generation: found.generation };  // stripes know no other
   for (const [key, axis] of Object.entries(found)) {
     let most = -Infinity, least = Infinity;
     for (let i = 0; i < n; i += 1) { if (axis.at[i] > most) most = axis.at[i]; if (axis.at[i] < least) least = axis.at[i]; }
@@ -153,17 +155,20 @@ export const originOf = (forest, i) => forest.origins[forest.origin[i]];
 /** The parents of i: [row, relation, share], the main one first. */
 export function parents(forest, i) {
   const { parent, further, share, shares } = forest, found = [];
-  if (parent[i] >= 0) found.push([parent[i], originOf(forest, i), shares[share[i]]]);
+  if (parent[i] >= 0 && forest.direct?.[i] !== 0) found.push([parent[i], originOf(forest, i), shares[share[i]]]);
   for (const number of further.above.get(i) ?? [])
     found.push([further.parent[number], further.relation(number), further.share(number)]);
   return found;
 }
 
+/** How many organisms the clade of i has, itself included, through main parents. */
+export const cladeOf = (forest, i) => (forest.clade ? forest.clade[i] : forest.size[i]);
+
 /** The children of i: [row, relation, share], in the order of the picture. */
 export function children(forest, i) {
   const { size, further, share, shares, flags } = forest, found = [];
   for (let j = i + 1; j < i + size[i]; j += size[j])
-    if (!(flags[j] & BUNDLE)) found.push([j, originOf(forest, j), shares[share[j]]]);
+    if (!(flags[j] & BUNDLE) && forest.direct?.[j] !== 0) found.push([j, originOf(forest, j), shares[share[j]]]);
   for (const number of further.below.get(i) ?? [])
     found.push([further.child[number], further.relation(number), further.share(number)]);
   return found.sort((a, b) => a[0] - b[0]);

@@ -15,9 +15,16 @@ export function write(app) {
   for (const key of ["relation", "status"]) if (view.filter[key]) said.set(`of-${key}`, view.filter[key]);
   if (view.filter.niche >= 0) said.set("of-niche", forest.niches[view.filter.niche].name);
   if (view.filter.until !== null) said.set("until", String(Math.round(forest.epoch + view.filter.until)));
-  if (app.moved) { said.set("y", view.top.toFixed(1)); said.set("h", view.h.toFixed(4)); }
+  if (forest.window) { const { first, span } = app.whereNow(); said.set("from", String(Math.round(first))); said.set("span", String(Math.round(span))); }
+  else if (app.moved) { said.set("y", view.top.toFixed(1)); said.set("h", view.h.toFixed(4)); }
   const text = String(said);
   if (text !== location.hash.slice(1)) history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
+}
+
+/** The part of a large family that the address names: {first, span}; null for none. */
+export function place() {
+  const said = new URLSearchParams(location.hash.slice(1)), [first, span] = ["from", "span"].map((key) => Number(said.get(key) ?? NaN));
+  return first >= 0 && span >= 1 ? { first: Math.floor(first), span: Math.ceil(span) } : null;
 }
 
 export function read(app) {
@@ -40,6 +47,7 @@ export function read(app) {
     niche: said.has("of-niche") ? niche("of-niche") : -1,
     until: said.has("until") && forest.axes.time && Number.isFinite(Number(said.get("until"))) ? Number(said.get("until")) - forest.epoch : null,
   };
+  if (forest.window) { app.chosenId = view.chosen >= 0 ? forest.id[view.chosen] : null; return; }
   const [y, h] = ["y", "h"].map((key) => Number(said.get(key) ?? NaN));
   if (Number.isFinite(y) && h > 0) { view.top = y; view.h = h; app.moved = true; }
 }

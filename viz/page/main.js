@@ -11,7 +11,8 @@ import { writePanel } from "./panel.js";
 import { search } from "./find.js";
 import { outline } from "./outline.js";
 import { newick, savePng, saveSvg } from "./save.js";
-import { read as readHash, write as writeHash } from "./hash.js";
+import { place, read as readHash, write as writeHash } from "./hash.js";
+import { around, axisOf, positionAt, rowAt, seen as shownNow, wanted } from "./far.js";
 import { at, count, make, short } from "./words.js";
 
 const ROW = [17, 26];       // px a line at first
@@ -25,7 +26,7 @@ const app = { server, plate, lit: null, hover: -1, details: null, moved: false }
 
 async function start() {
   let block;
-  try { block = await drawn(); } catch (error) { if (!server) throw error; return empty(error.message); }
+  try { block = await first(); } catch (error) { if (!server) throw error; return empty(error.message); }
   const forest = app.forest = plant(block);
   server?.changes(() => renew().catch(({ message }) => say(message)));
   if (!forest.n) return empty();
@@ -34,10 +35,11 @@ async function start() {
     colour: forest.niche >= 0 ? "fitness" : "relation", size: "same",
     columns: firstColumns(forest), shown: new Set(["relation", ...(forest.flags.some((flags) => flags & ~(ESTIMATED | GUARDED | BUNDLE)) ? ["status"] : []), "power"]),
     chosen: -1, other: -1, comparing: false, root: -1, only: -1, plan: false, after: false,
-    fold: forest.n > FOLDED_FROM, folded: new Set(), opened: new Set(),
+    fold: !forest.window && forest.n > FOLDED_FROM, folded: new Set(), opened: new Set(),
     filter: { relation: "", status: "", niche: -1, until: null },
   };
   app.start = { ...app.view };
+  if (forest.window) { app.view.shown.add("status"); document.body.dataset.window = "true"; }
   readHash(app);
   if (app.view.colour.startsWith("tag ") || app.view.colour === "licence" || app.view.size === "parameters") await app.open();
   theme(localTheme());
@@ -45,7 +47,8 @@ async function start() {
   app.widest = widest(forest);
   measure();
   relay();
-  if (!app.moved) firstView();
+  if (forest.window) await settle();
+  else if (!app.moved) firstView();
   lightUp();
   controls(app);
   search(app);
@@ -54,6 +57,84 @@ async function start() {
   plate.dataset.ready = "true";
   if (app.view.chosen >= 0 || app.view.plan) await app.open().then(() => writePanel(app));
 }
+
+// ---- a family too large for a page ------------------------------------------------------------------
+
+/** What the address names, where that is a part of a large family; else all, or a window on all. */
+async function first() {
+  const where = server && place();
+  if (where?.span) {
+    const height = at("stage").getBoundingClientRect().height, each = 4 ** Math.max(0, Math.ceil(Math.log(where.span / height) / Math.log(4)));
+    try { return await drawn({ start: where.first, end: where.first + where.span - 1, rows: Math.ceil(where.span / each) }); } catch { /* it is no more there */ }
+  }
+  return drawn();
+}
+
+/** The whole, for the map, and the place in the address. */
+async function settle() {
+  const { forest, view } = app, where = place();
+  const whole = where?.span ? plant(await drawn()) : forest;
+  app.whole = whole.window.start === whole.window.first && whole.window.end === whole.window.last ? whole : null;
+  if (where?.span) await drawn({ start: forest.window.start, end: forest.window.end, rows: Math.ceil((forest.window.end - forest.window.start + 1) / forest.window.each) });
+  view.top = forest.window.above;
+  view.h = app.height / (forest.n - view.top);
+  app.moved = true;
+  hold();
+}
+
+let fetching = null, missed = false;
+
+/** Asks for what the view shows or soon will; one question at a time, the last one counts. */
+function reach() {
+  if (fetching) { missed = true; return; }
+  const where = wanted(app);
+  if (!where) return;
+  fetching = drawn(where).then((block) => turn(plant(block))).catch(({ message }) => say(message))
+    .finally(() => { fetching = null; if (missed) { missed = false; reach(); } });
+}
+
+/** Another window in place of what is drawn, where one is by now. */
+function turn(forest, to = shownNow(app)) {
+  const { view } = app, id = app.chosenId;
+  if (forest.window.snapshot !== app.forest.window.snapshot) { history.replaceState(null, "", location.pathname + location.search); location.reload(); return; }
+  Object.assign(app, { forest, details: null, names: null, used: null, found: null, brushed: null, hover: -1 });
+  Object.assign(view, { chosen: id ? forest.id.indexOf(id) : -1, other: -1, root: -1, only: -1, folded: new Set(), opened: new Set() });
+  app.widest = Math.max(app.widest, widest(forest));
+  measure();
+  relay();
+  const top = rowAt(forest, to.first);
+  view.h = app.height / Math.max(0.5, rowAt(forest, to.first + to.span) - top);
+  view.top = top;
+  hold();
+  lightUp();
+  app.research();
+  tell();
+  if (view.chosen >= 0) app.open().then(() => writePanel(app));
+}
+
+/** Shows so many positions from the first on. */
+async function show(first, span) {
+  const where = around(app, first, span);
+  await fetching;
+  turn(plant(await drawn(where)), { first, span });
+}
+
+/** Into the row of i: its clade, or what it stands for, over the whole height. */
+app.into = (i) => { const { forest } = app; return show(forest.pos[i], Math.max(forest.clade[i], forest.count[i], 24)); };
+
+/** To an organism wherever it is, by its id; false where the server knows no place for it here. */
+app.jump = async (id) => {
+  await fetching;
+  let block;
+  try { block = await drawn({ at: `#${id}`, rows: Math.max(24, Math.round(2 * app.height / ROW[0])) }); } catch { return false; }
+  const forest = plant(block), i = forest.id.indexOf(id);
+  if (!forest.window || i < 0) return false;
+  const span = app.height / ROW[0];
+  app.chosenId = id;
+  turn(forest, { first: Math.max(forest.window.start, forest.pos[i] - span / 2), span });
+  await app.choose(app.forest.id.indexOf(id));
+  return true;
+};
 
 // ---- what was registered since --------------------------------------------------------------------
 
@@ -66,16 +147,26 @@ function renew() {
   return renewing ??= (async () => {
     while (again) {
       again = false;
-      take(plant(await drawn()));
+      if (app.forest?.window) await anew(); else take(plant(await drawn()));
       if (app.view?.chosen >= 0 || app.view?.plan || app.view?.colour === "licence" || app.view?.colour.startsWith("tag ")) { await app.open(); tell(); }
       await new Promise((done) => setTimeout(done, PAUSE));
     }
   })().finally(() => { renewing = null; });
 }
 
+/** The same window as it is now; and the map, where the snapshot is another. */
+async function anew() {
+  await fetching;
+  const { start, end, each, new: before } = app.forest.window;
+  const forest = plant(await drawn({ start, end, rows: Math.ceil((end - start + 1) / each) }));
+  turn(forest);
+  const grown = forest.window.new - before;
+  if (grown > 0) say(`${count(grown)} more since: the registry has changed.`);
+}
+
 /** Another state of the family in place of what is drawn. Organisms and niches go by name. */
 function take(forest) {
-  if (!app.view || !forest.n) { if (forest.n) location.reload(); return; }
+  if (!app.view || !forest.n || forest.window) { if (forest.n) location.reload(); return; }
   const { view, forest: before, start: first } = app, held = anchor(), grown = forest.n - before.n;
   const niche = (k) => (k < 0 ? -1 : forest.niches.findIndex(({ name }) => name === before.niches[k].name));
   const others = forest.niches.some(({ name }) => !before.niches.some((one) => one.name === name));
@@ -120,7 +211,7 @@ function measure() {
   const box = at("stage").getBoundingClientRect();
   app.width = box.width;
   app.height = Math.max(40, box.height);
-  app.geo = columns(app.view, app.width - (app.width < 560 ? 26 : 62), app.widest);
+  app.geo = columns(app.view, app.width - (app.width < 560 ? 26 : 62), app.widest, app.forest.window?.each > 1);
   const ratio = window.devicePixelRatio || 1;
   app.mapWidth = app.width < 560 ? 22 : 48;
   for (const [one, width] of [[canvas, app.width], [map, app.mapWidth]]) {
@@ -149,9 +240,11 @@ function compose() {
     }
   }
   if (!lines.length) [low, high] = [0, 1];
+  const fixed = forest.window && axisOf(forest);
+  if (fixed) ({ low, high } = fixed);
   const room = geo.tree - 2 * MARGIN, most = view.axis === "generation" ? (high - low) * 74 : room;
   // Where one long run would push all others to the edge, the axis is logarithmic, and says so.
-  const log = view.axis !== "time" && low >= 0 && longTail(lines, along, low, high);
+  const log = fixed ? fixed.log : view.axis !== "time" && low >= 0 && longTail(lines, along, low, high);
   const turn = log ? (value) => Math.log2(1 + value - low) : (value) => value - low;
   const back = log ? (value) => 2 ** value - 1 + low : (value) => value + low;
   const scale = high > low ? ((log ? room : Math.min(room, most)) * view.zx) / turn(high) : 0;
@@ -181,11 +274,21 @@ function longTail(lines, along, low, high) {
 /** Keeps the view within the sheet. */
 function hold() {
   const { view, lines, height, geo } = app;
+  if (app.forest.window) return within();
   const fit = height / Math.max(1, lines.length);
   view.h = Math.min(LARGEST, Math.max(Math.min(fit, ROW[0]), view.h));
   const below = view.h >= NEAR && lines.length * view.h > height + 1 ? 1 : 0;
   view.top = Math.max(0, Math.min(view.top, lines.length - height / view.h + below));
   view.px = Math.max(0, Math.min(view.px, (geo.tree - 2 * MARGIN) * (view.zx - 1)));
+}
+
+/** The same in a window: it ends where its rows end, and more are on their way. */
+function within() {
+  const { view, lines, height, geo, forest: { window } } = app, above = window.start > window.first ? window.above : 0;
+  view.h = Math.min(LARGEST, Math.max(height / Math.max(1, lines.length - above), view.h));
+  view.top = Math.max(above, Math.min(view.top, lines.length - height / view.h));
+  view.px = Math.max(0, Math.min(view.px, (geo.tree - 2 * MARGIN) * (view.zx - 1)));
+  if (app.moved) reach();
 }
 
 function firstView() {
@@ -240,14 +343,16 @@ app.paint = (pen) => paint(pen, { ...app.scene, ticks: app.scene.ticks ?? axisTi
 /** The whole tree, small; the window on it; drawn once and kept. */
 function drawMap(ratio) {
   const { scene, view, lines, theme, height } = app, pen = map.getContext("2d"), width = app.mapWidth;
-  map.parentElement.hidden = lines.length * view.h <= height + 1;
+  const far = app.forest.window, all = app.whole;
+  map.parentElement.hidden = far ? !all || far.last - far.first < shownNow(app).span + 1 : lines.length * view.h <= height + 1;
   if (map.parentElement.hidden) return;
   app.mapped ??= mapOf(ratio, width);
   pen.setTransform(1, 0, 0, 1, 0, 0);
   pen.clearRect(0, 0, map.width, map.height);
   pen.drawImage(app.mapped, 0, 0);
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  const top = (view.top / lines.length) * height, window_ = Math.max(6, (height / view.h / lines.length) * height);
+  const [from, part] = place_();
+  const top = from * height, window_ = Math.max(6, part * height);
   pen.fillStyle = theme.ink;
   pen.globalAlpha = 0.07;
   pen.fillRect(0, top, width, window_);
@@ -258,13 +363,30 @@ function drawMap(ratio) {
   for (const i of [...(scene.found ?? []), view.chosen]) {
     if (i < 0 || lines.of[i] < 0) continue;
     pen.fillStyle = theme.accent;
-    pen.fillRect(0, (lines.of[i] / lines.length) * height - 1, width, 2);
+    const where = far ? (app.forest.pos[i] - far.first) / (far.last - far.first + 1) : lines.of[i] / lines.length;
+    pen.fillRect(0, where * height - 1, width, 2);
   }
-  map.setAttribute("aria-valuenow", String(Math.round((100 * view.top) / Math.max(1, lines.length - height / view.h))));
+  map.setAttribute("aria-valuenow", String(Math.round((100 * from) / Math.max(1e-9, 1 - part))));
+}
+
+/** Where in the whole the view begins, and how much of it is seen, as parts of 1. */
+function place_() {
+  const { view, lines, height, forest: { window } } = app;
+  if (!window) return [view.top / lines.length, height / view.h / lines.length];
+  const { first, span } = shownNow(app), total = window.last - window.first + 1;
+  return [(first - window.first) / total, span / total];
+}
+
+/** The whole as it was first drawn: rows of their own beside those of the window. */
+function wholeScene() {
+  const { whole: forest, view } = app, lines = arrange(forest, view), { low, high, log } = axisOf(forest);
+  const turn = log ? (value) => Math.log2(1 + value) : (value) => value;
+  const { good } = colouring(forest, view, app.theme, null);
+  return { lines, low, high, atX: turn, levels: () => aggregate(forest, lines, forest.axes.generation.at, good, []) };
 }
 
 function mapOf(ratio, width) {
-  const { scene, theme, height, lines } = app;
+  const { theme, height } = app, scene = app.whole ? wholeScene() : app.scene, { lines } = scene;
   const drawn_ = make("canvas", { width: map.width, height: map.height }), pen = drawn_.getContext("2d");
   pen.scale(ratio, ratio);
   const levels = scene.levels(), k = Math.max(0, Math.min(levels.length - 1, Math.ceil(Math.log2(lines.length / height))));
@@ -323,14 +445,18 @@ function writeAxis() {
 app.said = (line, what) => {
   const { forest, lines } = app, i = lines.node[line], kind = lines.kind[line];
   if (what === "relation") {
+    if (forest.window && forest.count[i] > 1) return kind === HIDDEN ? "" : `+ ${count(forest.count[i] - 1)}`;
     const steps = i - lines.first[line];
     return kind === ALIKE || kind === HIDDEN ? "" : steps ? `${count(steps + 1)} steps` : forest.origins[forest.origin[i]];
   }
+  if (kind === HIDDEN && forest.window) return `${count(lines.count[line])} more${gone(forest, i)}`;
   if (kind === HIDDEN) return `+ ${count(lines.count[line])} more, not drawn`;
   if (kind === ALIKE) return `${count(lines.count[line])} ${forest.origins[forest.origin[i]]}${(forest.flags[i] & 3) === 1 ? ", selected against" : ""}`;
   if (kind === CLADE) return `${short(forest.name[i], 80)} + ${count(lines.count[line] - 1)}`;
   return forest.name[i];
 };
+
+const gone = ({ against, culled }, i) => (against[i] ? `, ${count(against[i])} selected against` : "") + (culled[i] ? `, ${count(culled[i])} culled` : "");
 
 app.value = (k, i) => valueOf(app.forest, k, i);
 
@@ -348,7 +474,7 @@ app.open = async () => {
     let found;
     try { found = await openDetails(); } catch (error) { if (!server) throw error; }
     if (found && app.forest === forest) { app.details = found; compose(); lightUp(); }
-    else if (!found) { await new Promise((done) => setTimeout(done, PAUSE)); take(plant(await drawn())); }  // the registry went on
+    else if (!found) { await new Promise((done) => setTimeout(done, PAUSE)); if (forest.window) await anew(); else take(plant(await drawn())); }  // the registry went on
   }
   return app.details;
 };
@@ -404,6 +530,7 @@ function keep(held) {
 app.choose = async (i, { move = false } = {}) => {
   const { view, forest } = app;
   if (i >= 0 && forest.flags[i] & BUNDLE) i = forest.parent[i];
+  app.chosenId = i >= 0 ? forest.id?.[i] : null;
   if (i >= 0 && view.comparing && i !== view.chosen) { view.other = i; view.comparing = false; }
   else { view.chosen = i; view.other = -1; if (i < 0) { view.comparing = false; app.brushed = null; } }
   if (i >= 0 && reveal(forest, view, app.lines, i)) { const held = anchor(); relay(); keep(held); }
@@ -438,6 +565,7 @@ app.step = (by) => {
 /** A folded row is walked onto without opening it. */
 async function goTo(i) {
   const { view } = app;
+  app.chosenId = i >= 0 ? app.forest.id?.[i] : null;
   if (view.comparing && i !== view.chosen) { view.other = i; view.comparing = false; } else { view.chosen = i; view.other = -1; }
   if (!app.details) await app.open();
   toView(i);
@@ -460,6 +588,7 @@ app.toChild = () => {
 };
 
 app.fold = (i) => {
+  if (app.forest.window) { app.into(i); return; }
   const { view, forest, lines } = app, line = lines.of[i];
   if (line >= 0 && lines.kind[line] === ALIKE) view.opened.add(forest.parent[lines.node[line]]);
   else if (line >= 0 && lines.first[line] < lines.node[line] && forest.size[i] === 1) for (let j = lines.first[line]; j < lines.node[line]; j += 1) view.opened.add(j);
@@ -525,8 +654,9 @@ app.stretch = (factor, x = app.geo.tree / 2) => {
   lightUp();
   seen();
 };
-app.fit = () => { const { view } = app; view.h = app.height / app.lines.length; view.top = 0; Object.assign(view, { zx: 1, px: 0 }); compose(); lightUp(); seen(); };
+app.fit = () => { if (app.forest.window) { const { first, last } = app.forest.window; show(first, last - first + 1); return; } const { view } = app; view.h = app.height / app.lines.length; view.top = 0; Object.assign(view, { zx: 1, px: 0 }); compose(); lightUp(); seen(); };
 app.rows = () => { const { view } = app; app.zoom(ROW[0] / view.h); };
+app.whereNow = () => shownNow(app);
 app.fitOrRows = () => { firstView(); seen(); };
 
 /** After a move: the sheet is held, drawn and remembered. */
@@ -600,6 +730,7 @@ function fingers() {
     if (!down.delete(event.pointerId) || event.type === "pointercancel" || far > 5) return;
     const i = under(event);
     app.focus();
+    if (i >= 0 && app.forest.window && app.forest.flags[i] & BUNDLE) { app.into(i); return; }
     if (i >= 0) goTo(app.forest.flags[i] & BUNDLE ? app.forest.parent[i] : i);
   };
   canvas.addEventListener("pointerup", up);
@@ -609,6 +740,7 @@ function fingers() {
 function onMap() {
   const go = (event) => {
     const { view, lines, height } = app, box = map.getBoundingClientRect();
+    if (app.forest.window) { const { first, last } = app.forest.window, { span } = shownNow(app); show(Math.max(first, first + ((event.clientY - box.top) / height) * (last - first + 1) - span / 2), span); return; }
     view.top = ((event.clientY - box.top) / height) * lines.length - height / view.h / 2;
     seen();
   };
@@ -620,6 +752,7 @@ function onMap() {
     if (by === undefined) return;
     event.preventDefault();
     event.stopPropagation();
+    if (app.forest.window && Math.abs(by) === Infinity) { const { first, last } = app.forest.window, { span } = shownNow(app); show(by < 0 ? first : last - span + 1, span); return; }
     app.view.top = by === Infinity ? app.lines.length : by === -Infinity ? 0 : app.view.top + by;
     seen();
   });

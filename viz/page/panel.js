@@ -1,7 +1,7 @@
 /* The panel answers in sentences: who the chosen organism is, why it lives, what it descends from, its
    fitness with doubt and rank, its power, its history. Without one, it tells about the family. */
 
-import { ALIVE, AGAINST, BEARING, CULLED, ESTIMATED, GHOST, GUARDED, PROPOSED, PROTECTED, children, clade, goodness, is, mrca, onFront, originOf, parents, pedigree, rank, scored, status, valueOf, wayDown } from "./forest.js";
+import { ALIVE, AGAINST, BEARING, CULLED, ESTIMATED, GHOST, GUARDED, PROPOSED, PROTECTED, children, clade, cladeOf, goodness, is, mrca, onFront, originOf, parents, pedigree, rank, scored, status, valueOf, wayDown } from "./forest.js";
 import { shade } from "./colours.js";
 import { at, count, counted, day, figure, make, minute, short, si, svg } from "./words.js";
 import { plot } from "./plot.js";
@@ -37,18 +37,24 @@ function some(items, write, box, most = MANY) {
 
 function family(app) {
   const { forest, view } = app;
-  const best = view.niche >= 0 ? scored(forest, view.niche) : null;
+  const best = view.niche >= 0 && !forest.window ? scored(forest, view.niche) : null;
   return [
     make("h2", { dir: "auto" }, forest.title),
     make("p", { className: "said" }, `${forest.counts.join(", ")}.`),
-    forest.hidden ? make("p", {}, `${forest.counted ? "" : "At least "}${counted(forest.hidden, "more organism")} ${forest.hidden === 1 ? "is" : "are"} not in this page; the rows that are not drawn count them.${app.server ? " Choose an organism, or search, to go on from there." : ""}`) : null,
+    forest.hidden ? make("p", {}, `${forest.counted ? "" : "At least "}${counted(forest.hidden, "more organism")} ${forest.hidden === 1 ? "is" : "are"} not in this page; the rows that are not drawn count them.${app.server ? " Choose an organism, or search, to go on from there; `lineage doctor --repair --apply` builds the snapshot by which all of it can be shown." : ""}`) : null,
+    forest.window ? make("p", {}, window_(forest)) : null,
     app.server?.forest() ? make("p", {}, make("a", { className: "act", href: app.server.forest() }, "the whole forest")) : null,
     make("p", {}, "Choose an organism to read why it lives. Arrow keys walk the tree, / searches, ? lists all keys."),
     best?.ranked.length && best.direction ? heading(`Fittest in ${short(best.name)}`) : null,
     best?.ranked.length && best.direction ? some(best.ranked.slice(0, 5), (i) => make("li", {},
       link(app, i), make("span", { className: "figure" }, figure(valueOf(forest, view.niche, i), best.digits))), make("ol", { className: "ranking" })) : null,
-    ...(plot(app) ?? []),
+    ...(forest.window ? [] : plot(app) ?? []),
   ];
+}
+
+function window_({ window }) {
+  const as = "The tree is as of the interval snapshot; organisms are as of now.";
+  return window.each === 1 ? `Each row is an organism. ${as}` : `A row stands for ${count(window.each)} organisms, of the one named and of smaller clades beside it. Zoom in, or press Enter on a row, to see them. ${as}`;
 }
 
 // ---- one organism ------------------------------------------------------------------------------
@@ -71,7 +77,7 @@ function organism(app) {
     ...relatives(app, i),
     ...fitnessOf(app, i),
     ...powerOf(app, i),
-    ...(plot(app) ?? []),
+    ...(forest.window ? [] : plot(app) ?? []),
     ...labelsOf(details, i),
     ...history(details, i),
   ];
@@ -109,6 +115,11 @@ const app_step = (forest, i) => (forest.axes.step?.sure[i] ? `step ${count(fores
 
 function actions(app, i) {
   const { forest, view } = app, box = make("p", { className: "acts" });
+  if (forest.window) {
+    if (forest.clade[i] > 1) box.append(act("show its clade", () => app.into(i), { title: "Its clade over the whole height (Space)" }));
+    onward(app, i, box);
+    return box;
+  }
   if (forest.size[i] > 1) box.append(act(view.folded.has(i) ? "unfold" : "fold", () => app.fold(i), { title: "Fold its clade (Space)" }));
   box.append(
     act(view.root === i ? "whole tree" : "root here", () => app.reroot(view.root === i ? -1 : i), { title: "Show its clade alone (R)", "aria-pressed": String(view.root === i) }),
@@ -124,7 +135,7 @@ function actions(app, i) {
 function onward(app, i, box) {
   const { forest, server } = app, id = forest.id[i], drawn = new Set(forest.id);
   const to = (text, own, title) => make("a", { className: "act", href: server.from(own), title, dir: "auto" }, text);
-  if (!forest.rooted || i) box.append(to("draw its family", id, "Draw what descends from it, as far as the page reaches"));
+  if (forest.window ? forest.clade[i] > 1 : !forest.rooted || i) box.append(to("draw its family", id, "Draw what descends from it, as far as the page reaches"));
   if (parents(forest, i).length) return;
   server.parents(id).then((above) => box.append(...above.filter((one) => !drawn.has(one.id)).map((one) =>
     to(`↑ ${short(one.name, 40)}`, one.id, `Its parent (${one.relation}), not drawn here`)))).catch(() => {});
@@ -155,6 +166,7 @@ function unjudged(app, i) {
   const { forest } = app, own = scoresOf(app, i);
   if (!own.length) return "It cannot be judged: it has no score.";
   if (Number.isNaN(forest.power[i])) return "It cannot be judged: what serving it costs is not known.";
+  if (forest.window) return "In a registry of this size the page judges nobody: `lineage explain` does.";
   if (!own.some((k) => forest.niches[k].direction)) return "It cannot be judged: which way is better is not known.";
   return "It is contested: on no front, and nobody on one beats it beyond doubt.";
 }
@@ -200,7 +212,7 @@ function relatives(app, i) {
   if (own.length) {
     const way = make("p", { className: "way" });
     const chain = [];
-    for (let j = i; j >= 0; j = forest.parent[j]) chain.unshift(j);
+    for (let j = i; j >= 0; j = forest.direct?.[j] === 0 ? -1 : forest.parent[j]) chain.unshift(j);
     const shown = chain.length > 9 ? [...chain.slice(0, 2), -1, ...chain.slice(-6)] : chain;
     shown.forEach((j, place) => way.append(place ? " → " : "", j < 0 ? `… ${count(chain.length - 8)} more …` : j === i ? make("b", { dir: "auto" }, short(forest.name[j], 40)) : link(app, j, 40)));
     parts.push(way);
@@ -209,10 +221,11 @@ function relatives(app, i) {
       own.forEach(([j, , share], place) => of.append(place ? ", " : "", link(app, j, 40), share ? ` ${share}` : ""));
       parts.push(of);
     }
-  } else parts.push(make("p", {}, status(forest, i) === GHOST ? "Its own parents are not known." : "A founder: it has no parent here."));
+  } else if (forest.generation[i] && forest.window) parts.push(make("p", {}, `Generation ${count(forest.generation[i])}; its parents are not in this window.`));
+  else parts.push(make("p", {}, status(forest, i) === GHOST ? "Its own parents are not known." : "A founder: it has no parent here."));
   const below = children(forest, i);
   if (below.length) {
-    parts.push(make("p", {}, `${counted(below.length, "child", "children")}, ${counted(forest.size[i] - 1, "organism")} below its main line:`));
+    parts.push(make("p", {}, `${counted(below.length, "child", "children")}, ${counted(cladeOf(forest, i) - 1, "organism")} below its main line:`));
     parts.push(some(below, ([j, relation, share]) => make("li", {}, link(app, j, 40), make("span", { className: "figure" }, `${relation}${share ? ` ${share}` : ""}`)), make("ul", { className: "children" }), 6));
   }
   return parts;
@@ -225,13 +238,13 @@ function fitnessOf(app, i) {
   if (!own.length) return [];
   const body = make("tbody");
   some(own, (k) => fitnessRow(app, i, k), body, 12);
-  return [heading("Fitness, among all alive"), make("table", {}, body)];
+  return [heading(app.forest.window ? "Fitness" : "Fitness, among all alive"), make("table", {}, body)];
 }
 
 function fitnessRow(app, i, k) {
   const { forest, details } = app, niche = scored(forest, k), j = niche.where[i], value = niche.values[j];
   const error = details ? details["score.stderr"][niche.first + j] : NaN, n = details ? details["score.n"][niche.first + j] : NaN;
-  const place = status(forest, i) === ALIVE && niche.direction ? `${count(rank(forest, k, value))} of ${count(niche.ranked.length)}` : "";
+  const place = status(forest, i) === ALIVE && niche.direction && !forest.window ? `${count(rank(forest, k, value))} of ${count(niche.ranked.length)}` : "";
   return make("tr", { title: Number.isNaN(n) ? "" : `of ${count(n)} examples` },
     make("th", { scope: "row", dir: "auto", className: k === app.view.niche ? "now" : "" }, short(niche.name, 24)),
     make("td", {}, strip(app, niche, value, error)),
@@ -266,7 +279,7 @@ function powerOf(app, i) {
   const above = pedigree(forest, i);
   let sum = 0, metered = 0, all = 0;
   for (let j = 0; j < forest.n; j += 1) if (above[j]) { all += 1; if (!Number.isNaN(forest.training[j])) { sum += forest.training[j]; metered += 1; } }
-  if (metered && all > 1) row("embodied, with its ancestors", si(sum, "J"), metered < all ? `known of ${count(metered)} of ${count(all)}` : "");
+  if (metered && all > 1 && !forest.window) row("embodied, with its ancestors", si(sum, "J"), metered < all ? `known of ${count(metered)} of ${count(all)}` : "");
   return [heading("Power"), rows.length ? make("table", {}, make("tbody", {}, ...rows)) : make("p", {}, "What serving it costs is not known.")];
 }
 

@@ -1,7 +1,7 @@
 /* Draws the plate: the phylogram on the left, the table on the right, one organism a line. The pen is a
    canvas context, or what writes SVG; the scene says what is where. Only what is seen is drawn. */
 
-import { AGAINST, ALIVE, CULLED, ESTIMATED, GHOST, PROPOSED, PROTECTED, BEARING, goodness, is, onFront, originOf, scored, status, valueOf } from "./forest.js";
+import { AGAINST, ALIVE, CULLED, ESTIMATED, GHOST, PROPOSED, PROTECTED, BEARING, cladeOf, goodness, is, onFront, originOf, scored, status, valueOf } from "./forest.js";
 import { ALIKE, CLADE, HIDDEN, ORGANISM } from "./lines.js";
 import { contrast, shade } from "./colours.js";
 import { count, day, figure, short, si, ticks } from "./words.js";
@@ -12,8 +12,9 @@ export const MARGIN = 26;   // px beside the first and the last organism
 const SHAPES = { quantized: "square", prune: "square", convert: "square", merge: "diamond", adapter: "triangle" };
 
 /** Columns from the right edge of the tree: [{key, x, width, k}], chosen by the user, as many as fit. */
-export function columns(view, width, widest) {
+export function columns(view, width, widest, far = false) {
   const narrow = width < 560;
+  if (far) return fewColumns(width, narrow ? 128 : Math.min(widest, 260), narrow);
   const name = Math.min(widest, narrow ? 128 : width > 880 ? 290 : 230);
   const wanted = [{ key: "name", width: name }];
   if (!narrow && view.shown.has("relation")) wanted.push({ key: "relation", width: 84 });
@@ -28,6 +29,15 @@ export function columns(view, width, widest) {
   let x = tree;
   for (const one of wanted) { one.x = x; x += one.width; }
   return { tree, table: wanted, right: x };
+}
+
+/** Where a row stands for many there is little to say of it, and the tree has the room. */
+function fewColumns(width, name, narrow) {
+  const table = [{ key: "name", width: name }, ...(narrow ? [] : [{ key: "relation", width: 128 }, { key: "status", width: 96 }])];
+  const tree = Math.max(92, width - table.reduce((sum, one) => sum + one.width, 0));
+  let x = tree;
+  for (const one of table) { one.x = x; x += one.width; }
+  return { tree, table, right: x };
 }
 
 /** Which column goes first where there is no room: a niche that does not colour, then status, ... */
@@ -213,7 +223,7 @@ function radius(scene, i) {
   const { view, forest } = scene;
   const size = Math.max(0.9, Math.min(5, view.h * 0.29));
   if (view.size === "same" || view.h < 4) return size;
-  const value = view.size === "clade" ? Math.log2(forest.size[i]) / Math.log2(forest.n + 1)
+  const value = view.size === "clade" ? Math.log2(cladeOf(forest, i)) / Math.log2((forest.window ? forest.window.last - forest.window.first : forest.n) + 2)
     : view.size === "power" ? forest.power[i] / scene.mostPower
       : Math.log10(scene.details?.parameters[i] ?? NaN) / 11;
   return Number.isNaN(value) ? size * 0.6 : size * (0.55 + 1.1 * Math.min(1, Math.max(0, value)));
@@ -438,7 +448,7 @@ function stripes(pen, scene) {
     const thick = Math.max(0.6, each * 0.55);
     for (let s = first; s <= last; s += 1) {
       const from = scene.atX(level.from[s]), to = scene.atX(level.to[s]);
-      pen.fillRect(from, y(s) + (each - thick) / 2, Math.max(0.8, to - from), thick);
+      pen.fillRect(from, y(s) + (each - thick) / 2, Math.max(1.5, to - from), thick);
     }
     pen.globalAlpha = 0.9;
     longTrunks(pen, scene);
@@ -452,6 +462,7 @@ function stripes(pen, scene) {
   chosenLine(pen, scene);
   let c = 0;
   for (const column of geo.table) {
+    if (column.key === "status" || column.key === "power") bars(pen, scene, column, level[column.key === "status" ? "gone" : "power"], { first, last, y, each });
     if (column.key !== "niche") continue;
     const heat = level.heat[c++];
     runOf(heat, first, last, (s, length, good) => {
@@ -459,6 +470,14 @@ function stripes(pen, scene) {
       pen.fillRect(column.x + 1.5, y(s), column.width - 3, Math.max(1, length * each));
     });
   }
+}
+
+/** From afar a bar says which share of a stripe is selected against or culled, or its mean power. */
+function bars(pen, scene, column, values, { first, last, y, each }) {
+  const { theme, mostPower } = scene, gone = column.key === "status";
+  const room = gone ? Math.min(64, column.width - 24) : 46, most = gone ? 1 : mostPower, x = column.x + (gone ? 0 : 10);
+  pen.fillStyle = gone ? theme.accent : theme.bar;
+  for (let s = first; s <= last; s += 1) if (values[s] > 0) pen.fillRect(x, y(s), Math.max(1, (room * values[s]) / most), Math.max(0.6, each * 0.8));
 }
 
 /** Stripes next to each other of one shade are one rectangle. */
@@ -507,7 +526,7 @@ function labels(pen, scene) {
     const y = yOf(scene, line), slot = Math.floor(y / 15);
     if (y < 6 || y > height - 6 || [slot - 1, slot, slot + 1].some((one) => Math.abs((taken[one] ?? -99) - y) < 15)) return;
     taken[slot] = y;
-    const i = lines.node[line], size = forest.size[i];
+    const i = lines.node[line], size = cladeOf(forest, i);
     const column = geo.table[0];
     const text = size > 1 && !bold ? `${short(forest.name[i], 40)}` : forest.name[i];
     write(pen, text, column.x, y, column.width - 10, `${bold ? 650 : 400} 12px ${theme.font}`, theme.ink);
@@ -516,10 +535,29 @@ function labels(pen, scene) {
   };
   if (view.chosen >= 0 && lines.of[view.chosen] >= 0) put(lines.of[view.chosen], true);
   for (const i of scene.found ?? []) if (lines.of[i] >= 0) put(lines.of[i], true);
+  if (forest.window) smallOnes(pen, scene);
   const spans = scene.spans();
   for (let j = 0; j < spans.length; j += 1) {
     if ((lines.last[spans[j]] - spans[j] + 1) * view.h < 14 && j > 400) break;
     put(spans[j], false);
+  }
+  if (!forest.window) return;
+  const each = Math.max(1, Math.round(64 / view.h));  // where no clade is large: one here and there
+  for (let line = Math.floor(view.top / each) * each; line < Math.min(lines.length, view.top + height / view.h); line += each)
+    if (line >= forest.window.above && lines.kind[line] === ORGANISM) put(line, false);
+}
+
+/** Says in the tree how many organisms there are in a long stretch of clades too small for a row. */
+function smallOnes(pen, scene) {
+  const { view, lines, forest, theme, height, geo } = scene, end = Math.min(lines.length, Math.ceil(view.top + height / view.h));
+  for (let line = Math.max(forest.window.above, Math.floor(view.top)); line < end; line += 1) {
+    let many = 0, last = line;
+    for (; last < end && lines.kind[last] === HIDDEN && lines.up[last] < 0; last += 1) many += lines.count[last];
+    if ((last - line) * view.h > 40) {
+      const y = (yOf(scene, line) + yOf(scene, last - 1)) / 2;
+      write(pen, `${count(many)} organisms in smaller clades, or alone`, Math.max(64, geo.tree * 0.3), y, geo.tree * 0.7 - 12, `italic 12px ${theme.font}`, theme.soft);
+    }
+    line = Math.max(line, last - 1);
   }
 }
 
@@ -533,7 +571,7 @@ export function axisTicks(scene) {
   let found = scene.log ? logTicks(low, high) : ticks(low, high, Math.max(2, Math.floor(geo.tree / each)));
   if (view.axis === "generation") found = [...new Set(found.map(Math.round))];
   return found.map((value) => ({ x: scene.atX(value), text: axisText(scene, value, high - low) }))
-    .filter(({ x }, i, all) => x > 4 && x < geo.tree - 4 && !all.slice(0, i).some((one) => x - one.x < (view.axis === "generation" ? 14 : 24)));
+    .filter(({ x }, i, all) => x > 4 && x < geo.tree - 4 && !all.slice(0, i).some((one) => x - one.x < (view.axis !== "generation" ? 24 : high < 1000 ? 14 : 28)));
 }
 
 function logTicks(low, high) {
@@ -547,5 +585,5 @@ function axisText(scene, value, span) {
   const { view, forest } = scene;
   if (view.axis === "time") return span > 2 * 86400 ? day(forest.epoch + value) : new Date((forest.epoch + value) * 1000).toISOString().slice(11, 16);
   if (view.axis === "joules") return si(value, "J");
-  return view.axis === "step" ? si(value, "").trim() : String(value);
+  return view.axis === "step" || value >= 10000 ? si(value, "").trim() : String(value);
 }

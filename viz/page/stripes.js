@@ -1,24 +1,29 @@
 /* Lines thinner than a pixel, added up beforehand: level k holds a stripe for every 2^k lines, so that
    a frame draws as many stripes as there are pixels, however many organisms there are. */
 
-import { goodness, scored } from "./forest.js";
+import { AGAINST, CULLED, goodness, scored, status } from "./forest.js";
 
-/** Levels of {from, to, good, heat: [by column]}: the leftmost parent and the rightmost organism of a
-    stripe, and mean goodness (NaN for none) of the colour and of each niche in `columns`. */
+/** Levels of {from, to, good, gone, power, heat: [by column]}: the leftmost parent and the rightmost
+    organism of a stripe, mean goodness (NaN for none) of the colour and of each niche in `columns`, the
+    share that is selected against or culled, and mean power. */
 export function aggregate(forest, lines, x, good, columns) {
   const n = lines.length;
-  const level = { n, from: new Float32Array(n), to: new Float32Array(n), good: new Float32Array(n), heat: columns.map(() => new Float32Array(n)) };
+  const level = { n, from: new Float32Array(n), to: new Float32Array(n), good: new Float32Array(n), gone: new Float32Array(n), power: new Float32Array(n), heat: columns.map(() => new Float32Array(n)) };
   for (let line = 0; line < n; line += 1) {
     const i = lines.node[line], up = lines.up[line];
     level.to[line] = x[i];
     level.from[line] = up < 0 ? x[i] : x[lines.node[up]];
     level.good[line] = good(i) ?? NaN;
+    const state = status(forest, i);
+    level.gone[line] = state === AGAINST || state === CULLED ? 1 : 0;
+    level.power[line] = forest.unit[i] === 0 ? forest.power[i] : NaN;
+    if (forest.window) many(forest, level, line, i);
   }
   columns.forEach((k, c) => {
     const { where, values } = scored(forest, k);
     for (let line = 0; line < n; line += 1) {
       const i = lines.node[line], j = where[i];
-      level.heat[c][line] = j < 0 || (forest.flags[i] & 3) !== 0 ? NaN : goodness(forest, k, values[j]) ?? NaN;
+      level.heat[c][line] = j < 0 || (forest.flags[i] & 3) !== 0 || forest.count?.[i] > 1 ? NaN : goodness(forest, k, values[j]) ?? NaN;
     }
   });
   const levels = [level];
@@ -26,9 +31,19 @@ export function aggregate(forest, lines, x, good, columns) {
   return levels;
 }
 
+/** A row that stands for many: from the parents of the oldest in it to the youngest. */
+function many(forest, level, line, i) {
+  if (forest.count[i] === 1) return;
+  level.from[line] = Math.max(0, forest.low[i] - 1);
+  level.to[line] = forest.high[i];
+  level.gone[line] = (forest.against[i] + forest.culled[i]) / forest.count[i];
+  level.power[line] = NaN;  // what one of so many scores or costs says little of the rest
+  level.good[line] = NaN;
+}
+
 function halved(level) {
   const n = Math.ceil(level.n / 2);
-  const next = { n, from: new Float32Array(n), to: new Float32Array(n), good: mean(level.good, n), heat: level.heat.map((one) => mean(one, n)) };
+  const next = { n, from: new Float32Array(n), to: new Float32Array(n), good: mean(level.good, n), gone: mean(level.gone, n), power: mean(level.power, n), heat: level.heat.map((one) => mean(one, n)) };
   for (let i = 0; i < n; i += 1) {
     const a = 2 * i, b = Math.min(a + 1, level.n - 1);
     next.from[i] = Math.min(level.from[a], level.from[b]);

@@ -29,10 +29,21 @@ def upgrade() -> None:
         sa.Column("last", ID, nullable=False),
         sa.Column("organism", ID, nullable=False),
         sa.Column("living", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("generation", sa.Integer, nullable=False),
         sa.Column("joules", sa.Double),
         sqlite_with_rowid=False,
     )
     op.create_index("label_organism", "label", ["snapshot", "organism"], unique=True)
+    op.create_table(
+        "stripe",
+        key("snapshot"),
+        sa.Column("level", sa.SmallInteger, primary_key=True, autoincrement=False),
+        key("pre"),
+        sa.Column("head", ID, nullable=False),
+        *(sa.Column(name, sa.Integer, nullable=False)
+          for name in ("low", "high", "alive", "against", "culled")),
+        sqlite_with_rowid=False,
+    )  # fmt: skip
     op.create_table(
         "graft",
         key("snapshot"),
@@ -48,8 +59,16 @@ def upgrade() -> None:
         sa.Column("value", sa.Double, nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "label_niche",
+        key("snapshot"),
+        key("niche"),
+        sa.Column("scores", sa.Integer, nullable=False),
+        *(sa.Column(name, sa.Double, nullable=False) for name in ("least", "low", "high", "most")),
+        sqlite_with_rowid=False,
+    )
 
 
 def downgrade() -> None:
-    for table in ("label_score", "graft", "label", "setting"):
+    for table in ("label_niche", "label_score", "graft", "stripe", "label", "setting"):
         op.drop_table(table)
