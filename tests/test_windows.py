@@ -257,7 +257,8 @@ def test_one_moves_through_a_family_of_any_size(explorer: Explorer, page: Page) 
     page.mouse.click(map_["x"] + 8, map_["y"] + map_["height"] - 3)
     page.wait_for_function("before => document.querySelector('#outline').textContent !== before",
                            arg="".join(before))  # fmt: skip
-    assert said == []
+    # where the registry went on between a window and its details, the page asks again
+    assert [one for one in said if "410 (Gone)" not in one] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
