@@ -14,7 +14,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pytest
@@ -29,8 +29,9 @@ from lineage.organism import PowerCost
 from lineage.trees import colours, lettering, png, svg
 from lineage.trees.axis import axis
 from lineage.trees.family import Branch, Family, Member
+from lineage.trees.folding import fold
 from lineage.trees.layout import arrange
-from tests.test_trees import families, grow, organism, small_family
+from tests.test_trees import families, grow, organism, scored, small_family
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -77,13 +78,13 @@ def test_the_bytes_are_the_same_on_both_databases_and_whatever_the_ids(
 
 @given(families())
 def test_any_family_is_drawn_whole_inside_its_frame(family: Family) -> None:
-    drawn = svg.render(family, title="any")
-    root = ElementTree.fromstring(drawn)
+    folded = ElementTree.fromstring(svg.render(family, title="any", most=8))
+    root = ElementTree.fromstring(svg.render(family, title="any", all=True))
     shapes = [one for one in root.iter() if "node" in one.get("class", "").split()]
     wide, high = float(root.attrib["width"]), float(root.attrib["height"])
     groups = [one for one in root.iter(f"{SVG}g") if one.find(f"{SVG}title") is not None]
     assert len(groups) == len(family.members) <= len(shapes)
-    for one in root.iter():
+    for one in (*root.iter(), *folded.iter()):
         for key, most in (("x", wide), ("cx", wide), ("y", high), ("cy", high)):
             assert 0 <= float(one.get(key, 0)) <= most
     further = [one for one in root.iter() if one.get("class") == "further"]
@@ -102,6 +103,15 @@ def test_names_of_any_kind_are_text_and_cut_to_their_column() -> None:
     assert max(map(len, texts(drawn))) < 200
     assert "x" * 10_000 in drawn  # the full name, where a pointer rests
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", drawn)
+
+
+@given(st.text(), st.floats(0, 400))
+def test_squeezed_text_fits_its_room_and_keeps_its_end(text: str, room: float) -> None:
+    squeezed = lettering.squeeze(text, room, 12)
+    assert squeezed in (text, "…") or "…" in squeezed
+    assert squeezed == "…" or lettering.width(squeezed, 12) <= room + 1e-6
+    long = "ResNet50_Weights.IMAGENET1K_V2"
+    assert lettering.squeeze(long, 150, 12).endswith("_V2")
 
 
 @given(st.text(), st.floats(0, 400))
@@ -161,7 +171,11 @@ def test_the_shades_and_letters_are_those_of_the_page() -> None:
         theme = colours.theme(start)
         assert len(set(theme.scale)) == colours.STEPS
         for shade, letters in zip(theme.scale, theme.letters, strict=True):
-            assert colours.contrast(shade, letters) >= 4.2
+            assert colours.contrast(shade, letters) >= 4.5
+        ground, named = theme.named["paper"], theme.named
+        for letters in ("ink", "soft", "faint"):
+            assert colours.contrast(named[letters], ground) >= 4.5, letters
+        assert colours.contrast(named["soft"], named["mute"]) >= 4.5, "a score that is not alive"
 
 
 def test_along_other_axes() -> None:
@@ -172,16 +186,78 @@ def test_along_other_axes() -> None:
         c={"step": 50, "training": PowerCost(joules=2e6, phase="training", source="measured")},
     )  # fmt: skip
     layout = arrange(family)
-    names = [str(family.members[row.id].organism) for row in layout.rows]
-    steps = axis(family, layout, "step")
-    assert dict(zip(names, steps.at, strict=True)) == {"a": 100, "b": 300, "c": 350, "d": 0}
-    assert dict(zip(names, steps.sure, strict=True))["d"] is False
+    steps = axis(family, layout, fold(family, layout), "step")
+    assert [steps.at[own] for own in family.members] == [100, 300, 350, 0]
+    assert steps.sure == {1, 2, 3}
     drawn = svg.render(family, title="a", along="time")
     assert {"2026-01-08", "1 week"} <= set(texts(drawn))
     assert "dashed" in drawn  # c has no known time
     assert "1 MJ" in texts(svg.render(family, title="a", along="joules"))
     with pytest.raises(InvalidValue, match=r"known training step.*--axis"):
         svg.render(small_family(), title="base", along="step")
+
+
+def test_what_is_folded_is_drawn_counted_and_told() -> None:
+    links: dict[str, Any] = {"s0": []}
+    links |= {f"s{i}": [(f"s{i - 1}", "continue", None)] for i in range(1, 9)}
+    links |= {f"f{i}": [("s8", "finetune", None)] for i in range(5)}
+    struck = {"status": "selected_against"}
+    family = grow(links, s3=struck, s4=struck, f2={"status": "culled", **scored(2.5)},
+                  f3=scored(2.0), f4=scored(2.25))  # fmt: skip
+    left = replace(family, folded={9: 240}, hidden=240, within={9: {"selected against": 12}})
+    drawn = svg.render(left, title="s0")
+    said = texts(drawn)
+    assert {"s1 … s7", "7 steps", "f0 … f4", "5 finetunes", "2.00–2.50"} <= set(said)
+    assert {"steps of a run, folded", "several alike, in the colour of the best"} <= set(said)
+    assert "… 240 more (12 selected against)" in said
+    assert "14 organisms · 10 generations" in said[1]
+    assert "12 folded · 240 more not drawn" in said[1]
+    assert "generation, folded steps as one" in said
+    assert "7 steps, 2 selected against" in drawn  # where a pointer rests
+    root = ElementTree.fromstring(drawn)
+    (ticks, _) = (one.get("d", "") for one in root.iter() if one.get("class") == "tick")
+    assert ticks.count("v6") == 7
+    assert len([one for one in root.iter() if one.get("class") == "cross"]) == 2  # and its legend
+    assert "7 steps" not in texts(svg.render(left, title="s0", all=True))
+
+
+def test_weights_that_changed_are_an_axis_where_a_scan_found_them() -> None:
+    family = grow({"a": [], "b": [("a", "adapter", None)], "c": [("b", "finetune", None)]})
+    shared = {(2, 1): 0.75, (3, 2): 0.5}
+    links = tuple(replace(one, shared=shared[one.child, one.parent]) for one in family.branches)
+    known = replace(family, branches=links)
+    layout = arrange(known)
+    assert list(axis(known, layout, fold(known, layout), "weights").at.values()) == [0, 0.25, 0.75]
+    assert "20 % of the bytes of its tensors" in texts(
+        svg.render(known, title="a", along="weights")
+    )
+    with pytest.raises(InvalidValue, match="known share of weights changed"):
+        svg.render(family, title="a", along="weights")
+
+
+def test_colours_say_what_is_asked_and_words_say_it_too() -> None:
+    facts = {"created": datetime(2026, 3, 1, tzinfo=UTC), "licence": "mit"}
+    family = grow(
+        {"a": [], "b": [("a", "adapter", None)], "c": [("b", "finetune", None)]},
+        a=facts | scored(2.0, 1e-6) | {"tags": (("team", "<b>x</b>"),)},
+        b={**facts, "licence": "apache-2.0", **scored(2.5, 2e-6)},
+        c={"status": "selected_against"},
+    )
+    for by, word in (("licence", "apache-2.0"), ("tag:team", "<b>x</b>"), ("age", "2026-03-01"),
+                     ("power", "shapes: less power"), ("relation", "adapter"),
+                     ("status", "alive")):  # fmt: skip
+        drawn = svg.render(family, title="a", by=by)
+        assert word in texts(drawn), by
+        assert 'class="node' in drawn
+    assert "node k0" in svg.render(family, title="a", by="licence")
+    with pytest.raises(InvalidValue, match=r"no organism here has a tag 'x'.*--colour"):
+        svg.render(family, title="a", by="tag:x")
+
+
+def test_an_empty_registry_says_how_to_begin() -> None:
+    drawn = svg.render(Family({}, ()), title="the forest")
+    assert "lineage register" in drawn
+    assert ElementTree.fromstring(drawn).get("class") == "lineage-tree"
 
 
 def test_png_is_the_picture_twice_as_large() -> None:
@@ -226,3 +302,6 @@ def test_commands(tmp_path: Path) -> None:
     done = runner.invoke(main, ["tree", "--axis", "time", "--db", url])
     assert done.exit_code == 2
     assert "--axis is for svg and png" in done.output
+    done = runner.invoke(main, ["tree", "--colour", "mood", "--format", "svg", "--db", url])
+    assert done.exit_code == 2
+    assert "'mood' is not of fitness" in done.output

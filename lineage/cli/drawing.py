@@ -39,12 +39,13 @@ TREES = ("newick", "nexus", "phyloxml")
 """Formats that hold one parent of each organism as a branch, and others beside it."""
 PAGES = ("html", "pyvis")
 PAPER = ("svg", "png")
-FOLDING = ("text",)
+FOLDING = ("text", *PAPER)
 ORDERS = ("size", "time", "fitness")
-DRAWN = {"text": 10_000, "html": 100_000, "pyvis": 1000, "svg": 1000, "png": 500}
+DRAWN = {"text": 10_000, "html": 100_000, "pyvis": 1000, "svg": 10_000, "png": 10_000}
 """How many organisms a picture is drawn from; the others hold all. Those that fold draw the nearest
 `folding.MOST` lines of them."""
-AXES = ("generation", "time", "step", "joules")
+AXES = ("generation", "time", "step", "joules", "weights")
+COLOURS = ("fitness", "power", "relation", "status", "licence", "age")
 
 
 @click.command()
@@ -54,13 +55,18 @@ AXES = ("generation", "time", "step", "joules")
 @click.option("--niche", help="The niche to show, task/metric; by default the one scored most.")
 @click.option("--axis", type=click.Choice(AXES), help="svg and png: what runs from left to right.")
 @click.option(
+    "--colour",
+    callback=lambda context, option, value: _colour(value),
+    help=f"svg and png: {', '.join(COLOURS)} or tag:KEY.",
+)
+@click.option(
     "--order",
     type=click.Choice(ORDERS),
     default="size",
     show_default=True,
     help="Siblings: small clades, old or fit ones first.",
 )
-@click.option("--all", "everything", is_flag=True, help="Text: fold nothing, and draw all.")
+@click.option("--all", "everything", is_flag=True, help="text, svg, png: fold nothing, draw all.")
 @json_option
 @registry_options
 def tree(
@@ -69,6 +75,7 @@ def tree(
     output: str | None,
     niche: str | None,
     axis: str | None,
+    colour: str | None,
     order: str,
     everything: bool,
     as_json: bool,
@@ -79,18 +86,21 @@ def tree(
     so does png; the others go to standard output.
     """
     kind = "json" if as_json and kind is None else kind or _by_ending(output)
-    if axis is not None and kind not in PAPER:
-        raise click.UsageError(f"--axis is for {' and '.join(PAPER)}; the format here is {kind}.")
+    for option, value in (("axis", axis), ("colour", colour)):
+        if value is not None and kind not in PAPER:
+            raise click.UsageError(
+                f"--{option} is for {' and '.join(PAPER)}; the format here is {kind}."
+            )
     limit = None if everything and kind in FOLDING else DRAWN.get(kind)
     family = open_registry().family(
-        ref, niche=niche, limit=limit, details=kind == "html", order=order
+        ref, niche=niche, limit=limit, details=_detailed(kind, colour), order=order
     )
     if kind == "json" and output is None:
         from lineage.trees import as_json as json_tree
 
         emit(json_tree.document(family))
         return
-    drawn = render(family, kind, everything, axis or "generation")
+    drawn = render(family, kind, everything, axis or "generation", colour or "fitness")
     if kind in TREES and (further := _further(family)):
         count = "1 link" if further == 1 else f"{further:,} links"
         note(f"{count} to further parents beside the tree: in {kind} a child has one parent.")
@@ -104,12 +114,22 @@ def tree(
     path = write(output, drawn)
     files = (*PAGES, "png")
     click.echo(path if kind in files else f"wrote {shown(path)}", err=kind not in files)
-    if family.hidden:
+    if family.hidden and kind not in FOLDING:
         click.echo(
             f"Drawn are the nearest {len(family.members):,} organisms; {family.hidden:,} more are "
             "counted where they branch off.",
             err=True,
         )
+
+
+def _detailed(kind: str, colour: str | None) -> bool:
+    return kind == "html" or (colour or "").startswith("tag:")
+
+
+def _colour(value: str | None) -> str | None:
+    if value is None or value in COLOURS or value.startswith("tag:"):
+        return value
+    raise click.BadParameter(f"{value!r} is not of {', '.join(COLOURS)} and tag:KEY.")
 
 
 def _further(family: Family) -> int:
@@ -123,21 +143,25 @@ def _by_ending(output: str | None) -> str:
 
 
 def render(
-    family: Family, kind: str, everything: bool = False, axis: str = "generation"
+    family: Family,
+    kind: str,
+    everything: bool = False,
+    axis: str = "generation",
+    colour: str = "fitness",
 ) -> str | bytes:
     """The family in one of FORMATS: bytes of a PNG, else text."""
+    if kind in PAPER:
+        module = importlib.import_module(f"lineage.trees.{kind}")
+        folding = importlib.import_module("lineage.trees.folding")
+        drawn: str | bytes = module.render(
+            family, title=title(family), along=axis, by=colour, all=everything,
+            most=None if everything else folding.MOST,
+        )  # fmt: skip
+        return drawn
     if kind == "html":
         from lineage.trees import html
 
         return html.render(family, title=title(family))
-    if kind == "svg":
-        from lineage.trees import svg
-
-        return svg.render(family, title=title(family), along=axis)
-    if kind == "png":
-        from lineage.trees import png
-
-        return png.render(family, title=title(family), along=axis)
     if kind == "pyvis":
         from lineage.trees import network
 

@@ -61,12 +61,14 @@ class Member(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A parent link, by organism ids. `weight` is the parent's share, of any scale or sign."""
+    """A parent link, by organism ids. `weight` is the parent's share, of any scale or sign;
+    `shared` the part of the child's tensors, by bytes, that were found to be the parent's."""
 
     child: int
     parent: int
     relation: str
     weight: float | None
+    shared: float | None = None
 
 
 ORDERS = ("size", "time", "fitness")

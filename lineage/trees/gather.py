@@ -76,13 +76,24 @@ def gather(
 
 def _branches(connection: Connection, drawn: Sequence[int]) -> Iterable[Branch]:
     there = set(drawn)
+    packed = connection.pack(drawn)
+    # of a merge it is the part of the parent's that is the child's
+    shared = {
+        (child, parent): part
+        for child, parent, part in connection.rows(
+            f"""SELECT v.child, v.parent, v.confidence FROM {connection.ids} AS i
+                CROSS JOIN evidence v WHERE v.child = i.id AND v.evidence = 'hashed'
+                  AND v.relation <> 'merge'""",
+            (packed,),
+        )
+    }
     for child, parent, relation, weight in connection.rows(
         f"""SELECT e.child, e.parent, e.relation, e.weight FROM {connection.ids} AS i
             CROSS JOIN edge e WHERE e.child = i.id ORDER BY e.child, e.parent""",
-        (connection.pack(drawn),),
+        (packed,),
     ):
         if parent in there:
-            yield Branch(child, parent, relation, weight)
+            yield Branch(child, parent, relation, weight, shared.get((child, parent)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ _WIDER = 1.15
 """DejaVu Sans and Verdana, the widest that `sans-serif` commonly stands for, to Helvetica."""
 BOLD = 1.2
 """Bold letters against plain ones, at most: what to multiply the size with."""
+TAIL = 0.35
+"""The part of its room that the end of a squeezed text may take."""
 LONGEST = 400
 """Characters of a text that are looked at; no column holds more."""
 
@@ -41,6 +43,26 @@ def cut(text: str, room: float, size: float) -> str:
     while kept and unicodedata.combining(text[kept]):  # not between a letter and its accent
         kept -= 1
     return text[:kept].rstrip(" \u200d") + "…"
+
+
+def squeeze(text: str, room: float, size: float) -> str:
+    """`text`, or its beginning and its end with an ellipsis between: names often differ in both."""
+    if len(text) <= LONGEST and width(text, size) <= room:
+        return text
+    end = text[-LONGEST:]
+    kept, taken = len(end), 0.0
+    while kept and taken + _advance(end[kept - 1]) * size <= room * TAIL:
+        kept -= 1
+        taken += _advance(end[kept]) * size
+    while kept < len(end) and _joins(end[kept]):
+        kept += 1
+    end = end[kept:]
+    return cut(text, max(0.0, room - width(end, size)), size) + end.lstrip()
+
+
+def _joins(character: str) -> bool:
+    """Whether it belongs to the one before it: an accent, a joiner."""
+    return bool(unicodedata.combining(character)) or unicodedata.category(character) == "Cf"
 
 
 def _advance(character: str) -> float:

@@ -13,9 +13,9 @@ SCALE = 2
 """Pixels of the PNG for one of the SVG, so that it is sharp on a dense screen."""
 
 
-def render(family: Family, *, title: str, along: str = "generation") -> bytes:
-    """The bytes of a PNG in the light colours. Raises what `svg.render` raises, and LineageError
-    where there is no resvg, or no font for it."""
+def render(family: Family, *, title: str, **how: Any) -> bytes:
+    """The bytes of a PNG in the light colours; `how` is what `svg.render` takes. Raises
+    what that raises, and LineageError where there is no resvg, or no font for it."""
     try:
         import resvg_py
     except ImportError:
@@ -28,7 +28,7 @@ def render(family: Family, *, title: str, along: str = "generation") -> bytes:
             "no common sans-serif font is installed here, and a PNG would have no letters. "
             "Install one (Debian: fonts-dejavu-core), or use --format svg."
         )
-    drawn = svg.render(family, title=title, along=along)
+    drawn = svg.render(family, title=title, **how)
     return bytes(resvg_py.svg_to_bytes(svg_string=drawn, zoom=SCALE))
 
 

@@ -187,7 +187,7 @@ def _power(sheet: Sheet, members: Sequence[Member]) -> str:
     amounts = [cost.joules * scale.factor for cost in costs if cost.joules is not None]
     about = "~" if any(cost.source == "estimated" for cost in costs) else ""
     amount = about + scale.figures.range(amounts)
-    if len(members) == 1:
+    if " to " not in amount:
         amount = amount.rjust(scale.figures.width + 1)
     return amount + (f" {scale.unit}" if len(sheet.joules) > 1 else "")
 

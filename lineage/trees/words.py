@@ -67,15 +67,18 @@ def shares(links: Sequence[Branch]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How a column of figures is written: so many digits after the point, so wide."""
+    """How a column of figures is written: so many digits after the point, so wide. What is left
+    with fewer than `least` figures that count gets two."""
 
     digits: int
     width: int
+    least: int = 0
 
     def write(self, value: float) -> str:
         """A figure that is not zero is never written as zero."""
+        least = 10.0 ** (self.least - 1 - self.digits)
         text = f"{value:.{self.digits}f}"
-        return f"{value:.2g}" if value and not float(text) else text
+        return f"{value:.2g}" if value and (not float(text) or abs(value) < least) else text
 
     def align(self, value: float) -> str:
         return self.write(value).rjust(self.width)
@@ -86,14 +89,14 @@ class Figures:
         return low if low == high else f"{low} to {high}"
 
 
-def figures(values: Collection[float], significant: int = 4) -> Figures:
+def figures(values: Collection[float], significant: int = 4, least: int = 0) -> Figures:
     """One way to write all of `values`, that gives the largest `significant` figures, and a share
     below 1 as many behind the point as one above it."""
     largest = max((abs(value) for value in values), default=0.0)
     power = math.floor(math.log10(largest)) if largest else 0
     digits = min(9, max(0, significant - 1 - (power if power >= 0 else power + 1)))
-    one = Figures(digits, 0)
-    return Figures(digits, max((len(one.write(value)) for value in values), default=0))
+    one = Figures(digits, 0, least)
+    return Figures(digits, max((len(one.write(value)) for value in values), default=0), least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ def joules_per(costs: Iterable[PowerCost | None]) -> dict[str, Joules]:
         largest = max(joules) * amount
         size, prefix = next((step for step in _PREFIXES if largest >= step[0]), (1.0, ""))
         factor, unit = amount / size, f"{prefix}J/{short}" if short else f"{prefix}J"
-        written = figures([value * factor for value in joules], significant=3)
+        written = figures([value * factor for value in joules], significant=3, least=2)
         scales[per] = Joules(factor, unit, f"{prefix}J {spoken}", written)
     return scales
 

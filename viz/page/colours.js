@@ -41,7 +41,7 @@ export function contrast(one, other) {
   return (light + 0.05) / (dark + 0.05);
 }
 
-const lettersOn = (ground) => ["#14181b", "#ffffff"].reduce((one, other) =>
+const lettersOn = (ground) => ["#000000", "#ffffff"].reduce((one, other) =>
   (contrast(ground, one) > contrast(ground, other) ? one : other));
 
 export const shade = (good) => Math.round(good * (STEPS - 1));
