@@ -12,6 +12,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import lineage
 from lineage import formats
 from lineage.cli import main
 from lineage.trees import dot, markup, mermaid, newick, nexus, phyloxml
+from tests.test_trees import grow
 
 HOSTILE = (
     "quote's \"double\" `tick`",
@@ -155,7 +157,7 @@ def test_a_chain_of_a_hundred_thousand_is_written_without_recursion() -> None:
 
 
 def test_mermaid_labels_hold_no_markup(registry: lineage.Registry) -> None:
-    text = mermaid.render(registry.family(limit=None))
+    text = mermaid.render(registry.family(limit=None), all=True)
     lines = text.splitlines()
     assert lines[0] == "flowchart LR"
     nodes = [line for line in lines if line.lstrip().startswith("o") and '["' in line]
@@ -171,7 +173,7 @@ def test_mermaid_labels_hold_no_markup(registry: lineage.Registry) -> None:
 def test_pydot_reads_dot(registry: lineage.Registry) -> None:
     import pydot
 
-    (graph,) = pydot.graph_from_dot_data(dot.render(registry.family(limit=None)))
+    (graph,) = pydot.graph_from_dot_data(dot.render(registry.family(limit=None), all=True))
     nodes = [node for node in graph.get_nodes() if node.get_name() != "node"]
     assert len(nodes) == len(registry.find(ghosts=True))
     label = {node.get_name(): node.get("label") for node in nodes}
@@ -179,6 +181,20 @@ def test_pydot_reads_dot(registry: lineage.Registry) -> None:
             for edge in graph.get_edges()}  # fmt: skip
     assert read == {(dot.quoted(str(registry.get(a))), dot.quoted(str(registry.get(b))))
                     for a, b, _ in links(registry)}  # fmt: skip
+
+
+def test_graphs_fold_and_say_so() -> None:
+    links: dict[str, Any] = {"s0": []}
+    links |= {f"s{i}": [(f"s{i - 1}", "continue", None)] for i in range(1, 6)}
+    family = grow(links, s2={"status": "selected_against"})
+    folded = replace(family, folded={6: 9}, hidden=9, within={6: {"culled": 2}})
+    told = "s1 … s4: 4 steps, 1 selected against"
+    assert f'o2["{mermaid.text(told)}"]:::alive' in mermaid.render(folded)
+    assert '  o1 -->|"continue"| o2\n  o2 -->|"continue"| o6' in mermaid.render(folded)
+    assert f'o2 [label="{told}", peripheries=2]' in dot.render(folded)
+    assert 'm6 [label="9 more (2 culled)", shape=plaintext]; o6 -> m6' in dot.render(folded)
+    for module in (mermaid, dot):
+        assert module.render(folded, all=True).count("continue") == 5
 
 
 def test_dot_strings_end_where_they_should(registry: lineage.Registry) -> None:

@@ -366,7 +366,9 @@ def test_no_line_is_wider_than_the_terminal(family: Family, cells: int, everythi
 
 
 def test_an_empty_family_is_said() -> None:
-    assert text.render(Family({}, ()), width=80, color=False) == "There is no organism to draw.\n"
+    said = text.render(Family({}, ()), width=80, color=False)
+    assert said.startswith("There is no organism to draw: this registry is empty. `lineage")
+    assert max(map(len, said.splitlines())) <= 80
     assert newick.render(Family({}, ())) == ""
     assert as_json.document(Family({}, ()))["members"] == []
 

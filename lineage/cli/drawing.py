@@ -39,7 +39,7 @@ TREES = ("newick", "nexus", "phyloxml")
 """Formats that hold one parent of each organism as a branch, and others beside it."""
 PAGES = ("html", "pyvis")
 PAPER = ("svg", "png")
-FOLDING = ("text", *PAPER)
+FOLDING = ("text", *PAPER, "mermaid", "dot")
 ORDERS = ("size", "time", "fitness")
 DRAWN = {"text": 10_000, "html": 100_000, "pyvis": 1000, "svg": 10_000, "png": 10_000}
 """How many organisms a picture is drawn from; the others hold all. Those that fold draw the nearest
@@ -66,7 +66,7 @@ COLOURS = ("fitness", "power", "relation", "status", "licence", "age")
     show_default=True,
     help="Siblings: small clades, old or fit ones first.",
 )
-@click.option("--all", "everything", is_flag=True, help="text, svg, png: fold nothing, draw all.")
+@click.option("--all", "everything", is_flag=True, help="Fold nothing, draw all.")
 @json_option
 @registry_options
 def tree(
@@ -166,9 +166,10 @@ def render(
         from lineage.trees import network
 
         return network.render(family, title=title(family))
-    if kind in ("newick", "nexus", "phyloxml", "mermaid", "dot"):
+    if kind in (*TREES, "mermaid", "dot"):
         module = importlib.import_module(f"lineage.trees.{kind}")
-        return str(module.render(family))
+        folding_all = {} if kind in TREES else {"all": everything}
+        return str(module.render(family, **folding_all))
     if kind == "json":
         from lineage.trees import as_json as json_tree
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lineage.trees import words
-from lineage.trees.family import Family
+from lineage.trees.family import Branch, Family
 from lineage.trees.layout import Layout
 
 CHAIN, LEAVES, COPIES, LONERS = 3, 5, 2, 25
@@ -233,6 +233,28 @@ WITHIN = ("selected against", "culled", "ghost", "load-bearing")
 def places(lines: Sequence[Line]) -> dict[int, int]:
     """By organism the number of the line that speaks for it."""
     return {own: at for at, line in enumerate(lines) if not line.more for own in line.ids}
+
+
+def links(family: Family, lines: Sequence[Line]) -> list[tuple[int, int, Branch]]:
+    """The links between lines as (parent's, child's, one of its links); none within a line."""
+    place = places(lines)
+    found: dict[tuple[int, int], Branch] = {}
+    for link in family.branches:
+        parent, child = place.get(link.parent), place.get(link.child)
+        if parent is not None and child is not None and parent != child:
+            found.setdefault((parent, child), link)
+    return [(parent, child, link) for (parent, child), link in found.items()]
+
+
+def called(family: Family, layout: Layout, line: Line) -> str:
+    """A line as a label: the name; `s1 … s9: 9 steps, 2 selected against`; `240 more`."""
+    if line.more:
+        return words.more(line.more, line.within).removeprefix("… ")
+    name = words.named([str(family.members[own].organism) for own in line.ids])
+    if not line.folds:
+        return name
+    held = words.held(line.within)
+    return f"{name}: {made(family, layout, line)}" + (f", {held}" if held else "")
 
 
 def generations(family: Family, layout: Layout, lines: Sequence[Line]) -> list[int]:

@@ -33,6 +33,7 @@ SHAPED = (
     ".lineage-tree .dashed{{stroke-dasharray:3 3}}.lineage-tree .hollow{{stroke-dasharray:2 1.8}}"
     ".lineage-tree .leader{{stroke-dasharray:1 3}}"
     ".lineage-tree .further{{stroke-dasharray:.1 3.6;stroke-linecap:round}}"
+    ".lineage-tree .many{{stroke-opacity:.55}}"
 )
 
 

@@ -19,6 +19,8 @@ from lineage.trees.sheet import BAR, HEAD, PAD, ROW, SIGN, Sheet, counted, joule
 from lineage.trees.sheet import sheet as sheet_of
 from lineage.trees.strokes import BEND, SHAPES, SMALL, TEXT, TINY, TITLE, n, path, rect, text
 
+CROWD = 30
+"""With more curves than this they are paler, so that what they cross can be read."""
 TOLD = 20
 """So many of the folded are named where a pointer rests."""
 
@@ -70,11 +72,7 @@ def _plate(wide: float, high: float, title: str, body: Sequence[str]) -> str:
 
 def _nobody() -> str:
     """Where there is nothing to draw, how to begin."""
-    said = (
-        "There is no organism to draw: this registry is empty.",
-        "lineage register PATH records a checkpoint, lineage scan FOLDER finds those of a folder,",
-        "lineage import FILE reads a table, and lineage demo grows a family to look at.",
-    )
+    said = [one.replace("`", "") for one in words.NOBODY]
     lines = [text(PAD, 34, "No family yet", "title", TITLE)]
     lines += [text(PAD, 64 + 20 * at, one, "soft", TEXT) for at, one in enumerate(said)]
     wide = PAD * 2 + max(width(one, TEXT) for one in said)
@@ -166,6 +164,7 @@ def _branches(sheet: Sheet) -> Iterator[str]:
 def _further(sheet: Sheet) -> Iterator[str]:
     """Curves from further parents, as wide as their share; one for all that share a line."""
     drawn = set()
+    kind = "further many" if len(sheet.layout.further) > CROWD else "further"
     for link in sheet.layout.further:
         from_row, to_row = sheet.place.get(link.parent), sheet.place.get(link.child)
         if from_row is None or to_row is None or (from_row, to_row) in drawn:
@@ -176,7 +175,7 @@ def _further(sheet: Sheet) -> Iterator[str]:
         share = 0.5 if link.weight is None else min(1.0, abs(link.weight))
         points = (from_x + reach, from_y, x - reach, to, x, to)
         yield path(
-            "further",
+            kind,
             f"M{n(from_x)} {n(from_y)}C{' '.join(map(n, points))}",
             f' stroke-width="{n(0.9 + 1.8 * share)}"',
         )

@@ -66,7 +66,7 @@ def render(
 
     What does not fit a line is continued below its relation; a name too long is cut with `…`."""
     if not family.members:
-        return "There is no organism to draw.\n"
+        return "\n".join(_wrapped(" ".join(words.NOBODY), max(NARROWEST, width))) + "\n"
     width = max(NARROWEST, width)
     sheet = _sheet(family)
     lines = fold(family, sheet.layout, everything=all, most=most)

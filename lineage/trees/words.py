@@ -22,6 +22,14 @@ _PER = {
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
+NOBODY = (
+    "There is no organism to draw: this registry is empty.",
+    "`lineage register PATH` records a checkpoint, `lineage scan FOLDER` finds those of a folder,",
+    "`lineage import FILE` reads a table, and `lineage demo` grows a family to look at.",
+)
+"""What a picture says where there is nothing in it."""
+
+
 def status(organism: Organism) -> str:
     """`alive`, `selected against`, `culled` or `ghost`."""
     return "ghost" if organism.ghost else organism.status.replace("_", " ")
