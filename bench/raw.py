@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import time
 import uuid
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,13 +109,33 @@ def create(path: Path, synchronous: str = "FULL") -> sqlite3.Connection:
     return connection
 
 
-class Writer:
-    """Writes entries through a bare connection. `ranks` holds (generation, jump) by id; it may be
-    a list that grows, or a dict."""
+class Ranks:
+    """(generation, jump) by id from 1 on, 16 bytes each, so that many millions fit into memory."""
 
-    def __init__(self, connection: sqlite3.Connection, ranks: Any) -> None:
+    def __init__(self) -> None:
+        self._generations, self._jumps = array("q", [0]), array("q", [-1])
+
+    def append(self, rank: Rank) -> None:
+        generation, jump = rank
+        self._generations.append(generation)
+        self._jumps.append(-1 if jump is None else jump)
+
+    def __getitem__(self, own: int) -> Rank:
+        jump = self._jumps[own]
+        return self._generations[own], None if jump < 0 else jump
+
+    def __len__(self) -> int:
+        return len(self._generations)
+
+
+class Writer:
+    """Writes entries through a bare connection. `ranks` holds (generation, jump) by id: Ranks, or
+    a dict. Without `events` no history is written, which no question about descent reads."""
+
+    def __init__(self, connection: sqlite3.Connection, ranks: Any, events: bool = True) -> None:
         self.connection = connection
         self.ranks = ranks
+        self.events = events
         self.niches: dict[tuple[str, str], int] = {
             (task, metric): own
             for own, task, metric in connection.execute("SELECT id, task, metric FROM niche")
@@ -179,13 +200,15 @@ class Writer:
         phase, per, joules, source = one.power
         key = uuid.uuid4() if per == "total" else None
         yield "power", (own, phase, per, joules, source, key.bytes if key else None, at, 1)
+        if not self.events:
+            return
         told = body(one, key)
         event = chain.canonical(own, at, self.who, "registered", told.encode())
         self.head = chain.link(self.head, event)
         yield "event", (own, "registered", at, self.actor, told, self.head)
 
     def know(self, own: int, rank: Rank) -> None:
-        if isinstance(self.ranks, list):
+        if isinstance(self.ranks, Ranks):
             self.ranks.append(rank)
         else:
             self.ranks[own] = rank

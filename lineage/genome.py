@@ -15,11 +15,12 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple, Protocol, TypeGuard
 
+from lineage import remote
 from lineage.errors import GenomeError, InvalidValue
 from lineage.organism import File, text
 
@@ -145,10 +146,21 @@ class _Seen:
 
     bytes: int
     sha256: str
-    modified: int
+    modified: int | None
     elements: Mapping[str, int] | None
     external: tuple[str, ...]
     content: bytearray | None
+
+
+class _Open(NamedTuple):
+    """An open file: `source` may be read anywhere; its bytes in order come out of `stream`, or are
+    `whole` where it is small: to seek in that would be to read it many times."""
+
+    source: BinaryIO
+    stream: BinaryIO | None
+    whole: bytes | None
+    size: int
+    modified: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +173,16 @@ class _How:
 
 
 def read(
-    path: str | os.PathLike[str], *, progress: Progress | None = None, workers: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
 ) -> Genome:
-    """The checkpoint at `path`, a file or a folder.
+    """The checkpoint at `path`, a file or a folder, or at a URI that fsspec can read.
 
-    Every file is read once, `workers` files at a time (by default one a core, up to 8);
+    Every file is read once, `workers` files at a time (by default one a core, up to 8), or each as
+    a job of `executor`, be it threads, processes, or other machines that see the same paths;
     `progress` is told how many more bytes were hashed, by one thread at a time. Links to files
     are followed, as the Hugging Face cache needs; links to folders inside the folder are not.
     A blob of that cache is named by its SHA-256, and hashed all the same: a name is no proof.
@@ -178,7 +195,7 @@ def read(
     folder, sizes, nested = _survey(place)
     if not weights(sizes):
         raise _no_weights(place, nested)
-    return assemble(place, folder, sizes, progress=progress, workers=workers)
+    return assemble(place, folder, sizes, progress=progress, workers=workers, executor=executor)
 
 
 def assemble(
@@ -190,15 +207,16 @@ def assemble(
     digests: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
 ) -> Genome:
     """The checkpoint at `place`, of these files in `folder` (path within it: bytes), each opened
-    once. `watch` may look into each while it is open. Files in `digests` (path: SHA-256 in hex) are
-    taken at their word: of those no more than a header is read. Raises GenomeError as `read` does.
-    """
+    once. `watch` may look into each while it is open; what an `executor` reads it does not see.
+    Files in `digests` (path: SHA-256 in hex) are taken at their word: of those no more than a
+    header is read. Raises GenomeError as `read` does."""
     genome = weights(sizes)
     expect_all_shards(folder, genome)
-    how = _How(genome, watch, digests or {})
-    seen = _hash_all(folder, sizes, how, progress, workers)
+    how = _How(genome, None if executor else watch, digests or {})
+    seen = _hash_all(folder, sizes, how, progress, workers, executor)
     external = {name for one in seen.values() for name in one.external}
     # Only where the path is a single ONNX file, or the data is missing, which is an error.
     late = dict.fromkeys(external - seen.keys(), 0)
@@ -301,12 +319,13 @@ def default_name(path: str | os.PathLike[str]) -> str:
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
-    """`path` made absolute, links left as they are, or GenomeError where no database keeps it."""
+    """`path` made absolute, links left as they are, a URI as it is; or GenomeError where no
+    database keeps it."""
     given = os.fspath(path)
     if not given:
         raise GenomeError("the path of the checkpoint is empty. Name a file or a folder.")
     try:
-        return text(os.path.abspath(given), "the path")
+        return text(remote.absolute(given), "the path")
     except InvalidValue as error:
         raise GenomeError(f"{error} Rename the file or folder, in UTF-8.") from None
 
@@ -314,6 +333,8 @@ def _absolute(path: str | os.PathLike[str]) -> str:
 def _survey(place: str) -> tuple[str, dict[str, int], list[str]]:
     """The folder of the checkpoint at `place`, its files (path within the folder: bytes) and the
     checkpoints that lie inside and are left out."""
+    if remote.is_remote(place):
+        return _survey_elsewhere(place)
     try:
         status = os.stat(place)
         if stat.S_ISDIR(status.st_mode):
@@ -328,6 +349,24 @@ def _survey(place: str) -> tuple[str, dict[str, int], list[str]]:
         raise GenomeError(f"{place!r} is neither a file nor a folder. Name a checkpoint.")
     folder, name = os.path.split(place)
     return folder, {name: status.st_size}, []
+
+
+def _survey_elsewhere(place: str) -> tuple[str, dict[str, int], list[str]]:
+    """What `_survey` finds, behind a URI."""
+    above, _, name = place.rpartition("/")
+    if _rank(name) is not None:
+        with remote.opened(place) as one:
+            return above, {name: one.size}, []
+    sizes: dict[str, int] = {}
+    nested: set[str] = set()
+    for path, (size, _) in remote.listing(place).items():
+        *folders, name = path.split("/")
+        skipped = next((i for i, folder in enumerate(folders, 1) if _skipped(folder)), None)
+        if skipped is None and not name.startswith("."):
+            sizes[_storable(place, path)] = size
+        elif skipped is not None and is_step(folders[skipped - 1]):
+            nested.add("/".join(folders[:skipped]))
+    return place, sizes, sorted(nested)
 
 
 def _walk(root: str) -> tuple[dict[str, int], list[str]]:
@@ -411,7 +450,7 @@ def _stem(path: str) -> str:
 
 
 def _no_weights(place: str, nested: list[str]) -> GenomeError:
-    if not os.path.isdir(place):
+    if not remote.is_remote(place) and not os.path.isdir(place):
         return GenomeError(
             f"{place!r} is not a weight file. Weight files are {_LOOKED_FOR}, and not the state "
             "of an optimizer or trainer."
@@ -448,8 +487,12 @@ def _hash_all(
     how: _How,
     progress: Progress | None,
     workers: int | None,
+    executor: Executor | None = None,
 ) -> dict[str, _Seen]:
     """What is in each of the files, the largest begun first so that no core waits at the end."""
+    names = sorted(sizes, key=lambda name: (-sizes[name], name))
+    if executor is not None:
+        return _hash_elsewhere(executor, folder, names, how, progress)
     lock, stop = threading.Lock(), threading.Event()
 
     def tell(count: int) -> bool:
@@ -458,7 +501,6 @@ def _hash_all(
                 progress(count)
         return not stop.is_set()
 
-    names = sorted(sizes, key=lambda name: (-sizes[name], name))
     if workers == 1 or len(names) < 2 or sizes[names[1]] < _WORTH_A_THREAD:
         return {name: _read_file(folder, name, how, tell) for name in names}
     workers = max(1, workers or min(8, os.cpu_count() or 1))
@@ -472,8 +514,32 @@ def _hash_all(
             raise
 
 
+def _hash_elsewhere(
+    executor: Executor, folder: str, names: Sequence[str], how: _How, progress: Progress | None
+) -> dict[str, _Seen]:
+    """What is in each of the files, each read by a job that may run in another process."""
+    jobs = {executor.submit(_read_file, folder, name, how, _go_on): name for name in names}
+    seen: dict[str, _Seen] = {}
+    try:
+        for job in as_completed(jobs):
+            seen[jobs[job]] = one = job.result()
+            if progress is not None:
+                progress(one.bytes)
+    finally:
+        for job in jobs:
+            job.cancel()
+    return seen
+
+
+def _go_on(_: int) -> bool:
+    """Nobody waits for the progress of a job elsewhere."""
+    return True
+
+
 def _read_file(folder: str, name: str, how: _How, tell: Callable[[int], bool]) -> _Seen:
     full = f"{folder}/{name}" if folder != "/" else f"/{name}"
+    if remote.is_remote(folder):
+        return _read_elsewhere(full, folder, name, how, tell)
     try:
         # A pipe that took the place of a file must not keep us waiting.
         descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -481,34 +547,55 @@ def _read_file(folder: str, name: str, how: _How, tell: Callable[[int], bool]) -
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):
                 raise GenomeError(f"{full!r} is not a file. Put the file itself there.")
-            seen = _see(descriptor, before, folder, name, how, tell)
+            seen = _see(_opened(descriptor, before), folder, name, how, tell)
         finally:
             os.close(descriptor)
         after = os.stat(full)
     except OSError as error:
         raise _unreadable(full, error) from error
     if seen.bytes != before.st_size or _stamp(before) != _stamp(after):
-        raise GenomeError(
-            f"{full!r} changed while it was read. Register it when nothing writes to it any more."
-        )
+        raise _changed(full)
+    return seen
+
+
+def _changed(full: str) -> GenomeError:
+    return GenomeError(
+        f"{full!r} changed while it was read. Register it when nothing writes to it any more."
+    )
+
+
+def _opened(descriptor: int, status: os.stat_result) -> _Open:
+    size, modified = status.st_size, status.st_mtime_ns
+    if size < _BLOCK:
+        whole = os.read(descriptor, size + 1)
+        return _Open(io.BytesIO(whole), None, whole, size, modified)
+    source = os.fdopen(descriptor, "rb", closefd=False)
+    return _Open(source, source, None, size, modified)
+
+
+def _read_elsewhere(
+    full: str, folder: str, name: str, how: _How, tell: Callable[[int], bool]
+) -> _Seen:
+    """What is in the file behind a URI."""
+    with remote.opened(full) as one:
+        if one.size < _BLOCK:
+            whole = one.content()
+            open_ = _Open(io.BytesIO(whole), None, whole, one.size, one.modified)
+            seen = _see(open_, folder, name, how, tell)
+        else:
+            with one.look() as source, one.stream() as stream:
+                open_ = _Open(source, stream, None, one.size, one.modified)
+                seen = _see(open_, folder, name, how, tell)
+        if seen.bytes != one.size or one.changed():
+            raise _changed(full)
     return seen
 
 
 def _see(
-    descriptor: int,
-    status: os.stat_result,
-    folder: str,
-    name: str,
-    how: _How,
-    tell: Callable[[int], bool],
+    open_: _Open, folder: str, name: str, how: _How, tell: Callable[[int], bool]
 ) -> _Seen:
-    """What is in an open file. A small one is read at once and looked into in memory: to seek in it
-    would be to read it many times."""
-    size = status.st_size
-    whole = os.read(descriptor, size + 1) if size < _BLOCK else None
-    source: BinaryIO = (
-        os.fdopen(descriptor, "rb", closefd=False) if whole is None else io.BytesIO(whole)
-    )
+    """What is in an open file."""
+    source, stream, whole, size, modified = open_
     sight = _look(source, size, folder, name) if name in how.genome else _NOTHING
     watcher = how.watch(source, name, size, sight.tensors) if how.watch else None
     feeds: list[Callable[[memoryview], object]] = [] if watcher is None else [watcher.feed]
@@ -517,18 +604,16 @@ def _see(
         kept = bytearray()
         feeds.append(kept.extend)
     done, digest = size, how.digests.get(name)
-    if digest is None and whole is None:
-        source.seek(0)
-        done, digest = _sha256(source, size, tell, feeds)
+    if digest is None and stream is not None:
+        stream.seek(0)
+        done, digest = _sha256(stream, size, tell, feeds)
     elif digest is None and whole is not None:
         done, digest = len(whole), hashlib.sha256(whole).hexdigest()
         for feed in feeds:
             feed(memoryview(whole))
         tell(done)
     assert digest is not None
-    return _Seen(
-        done, digest, status.st_mtime_ns, _elements(sight.tensors), sight.external, kept
-    )
+    return _Seen(done, digest, modified, _elements(sight.tensors), sight.external, kept)
 
 
 def _sha256(
@@ -617,6 +702,12 @@ def _facts(genome: list[_Seen]) -> tuple[int | None, str | None]:
 
 def _content(path: str) -> bytes | None:
     """A config.json that lies beside a weight file; None where it cannot be read."""
+    if remote.is_remote(path):
+        try:
+            with remote.opened(path) as one:
+                return one.content() if one.size <= MAX_CONFIG else None
+        except GenomeError:
+            return None
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
@@ -827,12 +918,14 @@ def _within(folder: str, inside: str, location: str, full: str) -> str:
     relative = posixpath.join(inside, posixpath.normpath(location))
     try:
         text(location, "location")
-        real = os.path.realpath(os.path.join(folder, posixpath.dirname(relative)))
-        straight = os.path.join(os.path.realpath(folder), posixpath.dirname(relative))
         inwards = not posixpath.normpath(location).startswith(("..", "/"))
+        if not remote.is_remote(folder):  # which has no links
+            real = os.path.realpath(os.path.join(folder, posixpath.dirname(relative)))
+            straight = os.path.join(os.path.realpath(folder), posixpath.dirname(relative))
+            inwards = inwards and real == os.path.normpath(straight)
     except (InvalidValue, ValueError):
         inwards = False
-    if not inwards or real != os.path.normpath(straight):
+    if not inwards:
         raise GenomeError(
             f"{full!r} keeps weights in {reprlib.repr(location)}, outside its folder: it is not "
             "read. Export the model again with its data beside it."

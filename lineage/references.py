@@ -15,10 +15,10 @@ from typing import Any
 from lineage.database import Connection
 from lineage.errors import Ambiguous, InvalidValue, NotFound
 from lineage.organism import Organism, text
+from lineage.remote import URI
 
 HEX = re.compile(r"^(?:sha256:)?([0-9a-f]{8,64})$", re.IGNORECASE)
 VERSION = re.compile(r"^v([1-9][0-9]{0,8})$")
-URI = re.compile(r"^[a-z][a-z0-9+.-]*://")
 NUMBER = re.compile(r"^#([0-9]{1,18})$")
 
 

@@ -33,7 +33,6 @@ from lineage.organism import (
 )
 from lineage.references import (
     HEX,
-    URI,
     VERSION,
     Ghost,
     digest_bytes,
@@ -44,6 +43,7 @@ from lineage.references import (
     search,
     this_host,
 )
+from lineage.remote import URI
 from lineage.store import (
     INSERT_EVIDENCE,
     Act,
@@ -923,7 +923,8 @@ class _Batch:
             gone_at = new.gone.get(uri)
             living = gone_at is None
             local = is_local(uri)
-            if living and local and new.digest is not None and not new.imported:
+            read = local or (uri in new.files and not uri.startswith("hf:"))
+            if living and read and new.digest is not None and not new.imported:
                 # other bytes are there now
                 self.gone += [(o, uri) for o in self.at_place[uri] if self._now(o) != own]
                 self.at_place[uri] = [o for o in self.at_place[uri] if self._now(o) == own]

@@ -69,6 +69,8 @@ from lineage.trees.window import Extent, Window
 from lineage.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from lineage.arrivals import Brought
     from lineage.arrivals import Progress as SyncProgress
     from lineage.backup import Backup
@@ -343,10 +345,13 @@ class Registry:
         *folders: str | os.PathLike[str] | Iterable[str],
         apply: bool = False,
         progress: Callable[[int, int], object] | None = None,
+        executor: Executor | None = None,
     ) -> Scan:
-        """Find the checkpoints below folders and what tells of their parents; with `apply`,
-        register them, parents first, a batch in a transaction. What is registered and unchanged, by
-        size and time, is not opened. `progress` is told how many were read, of how many."""
+        """Find the checkpoints below folders, or URIs that fsspec can read, and what tells of their
+        parents; with `apply`, register them, parents first, a batch in a transaction. What is
+        registered and unchanged, by size and time, is not opened. `progress` is told how many were
+        read, of how many. An `executor` reads the files, in processes or on machines that see the
+        same paths: `dask.distributed.Client(...).get_executor(pure=False)`, for one."""
         from lineage.scan import scan
 
         roots = [
@@ -354,7 +359,7 @@ class Registry:
             for given in folders
             for one in ([given] if isinstance(given, (str, os.PathLike)) else given)
         ]
-        return scan(self.store, roots, apply=apply, progress=progress)
+        return scan(self.store, roots, apply=apply, progress=progress, executor=executor)
 
     def link(
         self,

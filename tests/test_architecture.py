@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: dict[int, str] = {
-    1: "answers errors organism shown energy references schema database",
+    1: "answers errors organism shown energy references schema database remote workers",
     2: "store chain configurations corrections undoing relocation genome links registration "
     "snapshots upgrade migrations backup copying spool arrivals",
     3: "pedigree ledger clades costs regression best impact whereabouts",

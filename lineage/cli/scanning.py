@@ -17,35 +17,60 @@ from lineage.cli.recording import open_or_make
 from lineage.shown import shown, size
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from lineage.scan import Scan
 
 LISTED = 20
 """Rows of each table that a terminal shows."""
 
 
+class Folder(click.Path):
+    """A folder that is there, or a URI, which the scan itself looks for."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        return value if "://" in value else super().convert(value, param, ctx)
+
+
 @click.command()
-@click.argument("folders", metavar="DIR...", nargs=-1, required=True,
-                type=click.Path(exists=True, file_okay=False))  # fmt: skip
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=Folder())
 @click.option("--apply", is_flag=True, help="Register what was found.")
+@click.option("--scheduler", metavar="ADDRESS",
+              help="Let the workers of a dask scheduler read the files.")  # fmt: skip
 @json_option
 @registry_options
-def scan(folders: Sequence[str], apply: bool, as_json: bool) -> None:
+def scan(folders: Sequence[str], apply: bool, scheduler: str | None, as_json: bool) -> None:
     """Find the checkpoints in folders and what their files tell of their parents: Trainer states,
     adapters, merges, GGUF, ONNX, Lightning, diffusers, model cards, the Hugging Face cache, and
     tensors that several of them share.
 
     Nothing is registered without --apply. What is registered and unchanged is not opened again, so
     an interrupted scan goes on where it was. No link to a folder is followed, and none out of DIR.
+    DIR may be a URI that fsspec can read, such as s3://bucket/runs.
     """
     registry = open_or_make() if apply else open_registry()
-    with _progress() as tell:
-        found = registry.scan(folders, apply=apply, progress=tell)
+    with _executor(scheduler) as executor, _progress() as tell:
+        found = registry.scan(folders, apply=apply, progress=tell, executor=executor)
     if as_json:
         emit(found)
     elif sys.stdout.isatty():
         _for_people(found)
     else:
         _for_a_pipe(found)
+
+
+def _executor(scheduler: str | None) -> contextlib.AbstractContextManager[Executor | None]:
+    """Who reads: this process, or the workers of a scheduler."""
+    if scheduler is None:
+        return contextlib.nullcontext()
+    from lineage import workers
+
+    return workers.of_scheduler(scheduler)
 
 
 def _rows(found: Scan) -> list[tuple[str, Sequence[str], list[tuple[Any, ...]]]]:

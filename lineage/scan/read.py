@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from lineage import genome
-from lineage.errors import GenomeError
+from lineage import genome, remote
+from lineage.errors import GenomeError, LineageError
 from lineage.genome import Genome, Tensor, Watcher
 from lineage.readers import card, configs
 from lineage.readers.gguf import gguf
@@ -17,7 +17,7 @@ from lineage.readers.lightning import lightning
 from lineage.readers.onnx import onnx
 from lineage.readers.said import MOST_BYTES, Said
 from lineage.readers.tensors import TensorDigests
-from lineage.scan.walk import Candidate
+from lineage.scan.walk import Candidate, storable
 
 Reader = Callable[[bytes | bytearray, str], Said]
 READERS: dict[str, Reader] = {
@@ -129,6 +129,24 @@ def _heard(reader: Reader, name: str, content: bytes | bytearray, place: str) ->
         return Said(notes=[f"{name} was not read: {error}."])
 
 
+def attempt(
+    candidate: Candidate, beside: dict[str, Said], workers: int | None = None
+) -> Found | tuple[str, str]:
+    """What `read` finds, or the place with the reason why it cannot be read."""
+    if not storable(candidate):
+        return candidate.place, "has a name that is not UTF-8. Rename it."
+    try:
+        return read(candidate, beside, workers)
+    except (LineageError, OSError) as error:
+        return candidate.place, str(error)
+
+
+def attempt_all(candidates: Sequence[Candidate]) -> list[Found | tuple[str, str]]:
+    """`attempt` for each: a job that another process, on another machine, can do."""
+    beside: dict[str, Said] = {}
+    return [attempt(one, beside, workers=1) for one in candidates]
+
+
 def read(candidate: Candidate, beside: dict[str, Said], workers: int | None = None) -> Found:
     """Read a checkpoint. `beside` keeps what the README of a folder with several checkpoints says,
     so that it is opened once. Raises GenomeError."""
@@ -153,12 +171,21 @@ def _beside(candidate: Candidate, known: dict[str, Said]) -> Said:
     folder = candidate.beside or ""
     if folder not in known:
         try:
-            with open(f"{folder}/{card.NAME}", "rb") as file:
-                content = file.read(MOST_BYTES)
-            known[folder] = _heard(card.card, card.NAME, content, folder)
+            known[folder] = _heard(card.card, card.NAME, _start_of(folder, card.NAME), folder)
+        except GenomeError as error:
+            known[folder] = Said(notes=[str(error)])
         except OSError as error:
             known[folder] = Said(notes=[f"{card.NAME} cannot be read: {error.strerror}."])
     said = known[folder]
     if candidate.alone:
         return said
     return Said(claims=said.claims, facts=said.facts, tags=said.tags, kinds=said.kinds)
+
+
+def _start_of(folder: str, name: str) -> bytes:
+    """The first MOST_BYTES of a file."""
+    if remote.is_remote(folder):
+        with remote.opened(f"{folder}/{name}") as one, one.stream() as stream:
+            return stream.read(MOST_BYTES)
+    with open(f"{folder}/{name}", "rb") as file:
+        return file.read(MOST_BYTES)

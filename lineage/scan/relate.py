@@ -161,8 +161,10 @@ class Relating:
         if os.path.isabs(ref):
             return self.places.get(os.path.normpath(ref))
         above = child.candidate.place
+        scheme, mark, _ = above.rpartition("://")
         while above != "/":
-            own = self.places.get(os.path.normpath(f"{above}/{ref}"))
+            inside = os.path.normpath(f"{above.removeprefix(scheme + mark)}/{ref}")
+            own = self.places.get(f"{scheme}{mark}{inside}")
             if own is not None:
                 return own
             if above == child.candidate.root:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from lineage import configurations
 from lineage.database import Connection
 from lineage.errors import LineageError
 from lineage.readers.said import Said
-from lineage.references import this_host
+from lineage.references import is_local, this_host
 from lineage.registration import Registered, Registration, register, registration
-from lineage.scan.read import Found, read
+from lineage.scan.read import Found, attempt, attempt_all
 from lineage.scan.relate import MOST, Proposed, Related, Relating, Relations
 from lineage.scan.walk import Candidate, Stamp, storable, walk
 from lineage.store import Act, Store
@@ -24,6 +24,8 @@ BATCH = 500
 """Checkpoints in one transaction: what is in stays in, when a scan is interrupted."""
 LARGE = 8_000_000
 """Bytes from which on a checkpoint is worth a thread of its own."""
+TOGETHER = 64
+"""The most small checkpoints that one job of an executor reads."""
 
 Progress = Callable[[int, int], object]
 """Told how many checkpoints were read, and how many there are."""
@@ -66,9 +68,11 @@ def scan(
     *,
     apply: bool = False,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> Scan:
-    """Scan folders; with `apply` register what was found. Raises LineageError for a root that is no
-    folder; whatever else is wrong is set aside, and the rest goes in."""
+    """Scan folders; with `apply` register what was found. Files are read by threads, or by the
+    jobs of an `executor`, in processes that see the same paths. Raises LineageError for a root that
+    is no folder; whatever else is wrong is set aside, and the rest goes in."""
     walked = walk(roots)
     names = [one.place for one in walked.candidates if storable(one)]
     with store.database.read() as connection:
@@ -76,12 +80,12 @@ def scan(
     new, unchanged = [], {}
     for one in walked.candidates:
         record = known.get(one.place)
-        if record is not None and record[1] == one.files:
+        if record is not None and record[1] == one.files and one.dated:
             unchanged[one.place] = record[0]
         else:
             new.append(one)
     set_aside = list(walked.set_aside)
-    found = _read_all(new, set_aside, progress)
+    found = _read_all(new, set_aside, progress, executor)
     with store.database.read() as connection:
         relations = Relating(found, unchanged, walked.main, connection).relate()
         there = _registered(connection, {one.genome.digest for one in found})
@@ -115,17 +119,20 @@ def _seen(one: Found, known: bool) -> Seen:
 def _recorded(
     connection: Connection, places: Sequence[str]
 ) -> dict[str, tuple[str, dict[str, Stamp]]]:
-    """What is recorded of places on this host: the digest, and each file as the walk sees it."""
+    """What is recorded of places on this host, and of URIs: the digest, and each file as the walk
+    sees it."""
     found: dict[str, tuple[str, dict[str, Stamp]]] = {}
     for start in range(0, len(places), MOST):
         packed = connection.pack(places[start : start + MOST])
-        for uri, digest, path, size, modified in connection.rows(
-            f"""SELECT p.uri, o.digest, f.path, f.bytes, f.modified
+        for uri, host, digest, path, size, modified in connection.rows(
+            f"""SELECT p.uri, p.host, o.digest, f.path, f.bytes, f.modified
                 FROM {connection.texts} AS i CROSS JOIN place p CROSS JOIN organism o
-                CROSS JOIN file f WHERE p.uri = i.id AND p.gone_at IS NULL AND p.host = ?
+                CROSS JOIN file f WHERE p.uri = i.id AND p.gone_at IS NULL
                   AND o.id = p.organism AND o.digest IS NOT NULL AND f.place = p.id""",
-            (packed, this_host()),
+            (packed,),
         ):
+            if host != (this_host() if is_local(uri) else None):
+                continue
             if uri in found:
                 found[uri][1][path] = (size, modified)
             else:
@@ -155,36 +162,70 @@ def _read_all(
     candidates: Sequence[Candidate],
     set_aside: list[tuple[str, str]],
     progress: Progress | None,
+    executor: Executor | None,
 ) -> list[Found]:
-    """Read all candidates, small ones one after the other, large ones on all cores; what cannot be
-    read is set aside."""
+    """Read all candidates; what cannot be read is set aside."""
+    found: list[Found] = []
+    read = _read_here(candidates) if executor is None else _read_by(executor, candidates)
+    for result in read:
+        if isinstance(result, Found):
+            found.append(result)
+        else:
+            set_aside.append(result)
+        if progress is not None:
+            progress(len(found), len(candidates))
+    found.sort(key=lambda one: one.candidate.place)
+    return found
+
+
+def _read_here(candidates: Sequence[Candidate]) -> Iterator[Found | tuple[str, str]]:
+    """Small ones one after the other, large ones on all cores."""
     beside: dict[str, Said] = {}
     small = [one for one in candidates if one.bytes < LARGE]
     large = [one for one in candidates if one.bytes >= LARGE]
-    found: list[Found] = []
-
-    def attempt(one: Candidate) -> Found | tuple[str, str]:
-        if not storable(one):
-            return one.place, "has a name that is not UTF-8. Rename it."
-        try:
-            return read(one, beside, workers=1 if len(large) > 1 else None)
-        except (LineageError, OSError) as error:
-            return one.place, str(error)
-
-    def keep(results: Iterable[Found | tuple[str, str]]) -> None:
-        for result in results:
-            if isinstance(result, Found):
-                found.append(result)
-            else:
-                set_aside.append(result)
-            if progress is not None:
-                progress(len(found), len(candidates))
-
-    keep(map(attempt, small))
+    workers = 1 if len(large) > 1 else None
+    yield from (attempt(one, beside, workers) for one in small)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        keep(pool.map(attempt, large))
-    found.sort(key=lambda one: one.candidate.place)
-    return found
+        yield from pool.map(lambda one: attempt(one, beside, workers), large)
+
+
+def _read_by(
+    executor: Executor, candidates: Sequence[Candidate]
+) -> Iterator[Found | tuple[str, str]]:
+    """By jobs of an executor, as they are done. What a job was lost with is set aside; that the
+    executor itself is lost is an error."""
+    jobs = {executor.submit(attempt_all, group): group for group in _groups(candidates)}
+    try:
+        for job in as_completed(jobs):
+            try:
+                yield from job.result()
+            except CancelledError:
+                raise LineageError(
+                    "what read the files is gone, and nothing was registered. Scan again: what is "
+                    "registered already is not read again."
+                ) from None
+            except Exception as error:  # of the executor: a job gives its own as results
+                said = " ".join(str(error).split())[:300] or type(error).__name__
+                reason = f"was lost with the process that read it: {said}"
+                yield from ((one.place, reason) for one in jobs[job])
+    finally:
+        for job in jobs:
+            job.cancel()
+
+
+def _groups(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+    """Large checkpoints each by itself and first, small ones together."""
+    ordered = sorted(candidates, key=lambda one: -one.bytes)
+    group: list[Candidate] = []
+    held = 0
+    for one in ordered:
+        if group and (held + one.bytes > LARGE or len(group) == TOGETHER):
+            yield group
+            group, held = [], 0
+        group.append(one)
+        held += one.bytes
+    if group:
+        yield group
 
 
 # writing

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from lineage import genome
+from lineage import genome, remote
 from lineage.errors import LineageError
 
-Stamp = tuple[int, int]
-"""The size of a file in bytes, and when it was modified, in nanoseconds since 1970."""
+Stamp = tuple[int, int | None]
+"""The size of a file in bytes, and when it was modified, in nanoseconds since 1970; None where
+the file system does not tell."""
 
 # What says that all weights of a folder are one checkpoint, and what says it of all below it.
 ONE = frozenset({
@@ -51,6 +52,11 @@ class Candidate:
     def bytes(self) -> int:
         return sum(size for size, _ in self.files.values())
 
+    @property
+    def dated(self) -> bool:
+        """Whether its times tell that it is unchanged."""
+        return all(modified is not None for _, modified in self.files.values())
+
 
 @dataclass(slots=True)
 class Walked:
@@ -74,18 +80,37 @@ class _Folder:
 
 
 def walk(roots: Sequence[str | os.PathLike[str]]) -> Walked:
-    """Walk below `roots`. Raises LineageError for a root that is no folder; what is wrong further
-    down is set aside."""
-    given = sorted({os.path.abspath(os.fspath(root)) for root in roots})
-    for root in given:
+    """Walk below `roots`, folders or URIs. Raises LineageError for a root that is no folder; what
+    is wrong further down is set aside."""
+    given = sorted({remote.absolute(os.fspath(root)) for root in roots})
+    local = [root for root in given if not remote.is_remote(root)]
+    for root in local:
         if not os.path.isdir(root):
             raise LineageError(f"{root!r} is no folder that can be scanned. Name a folder.")
-    inside = [_ended(os.path.realpath(root)) for root in given]
+    inside = [_ended(os.path.realpath(root)) for root in local]
     found = Walked()
     for root in given:
-        if not any(root != other and root.startswith(_ended(other)) for other in given):
-            _visit(_listed(root, inside, found), root, found)
+        if any(root != other and root.startswith(_ended(other)) for other in given):
+            continue
+        top = _listed(root, inside, found) if root in local else _listed_elsewhere(root, found)
+        _visit(top, root, found)
     return found
+
+
+def _listed_elsewhere(root: str, found: Walked) -> _Folder:
+    """The tree below a URI, hidden files and folders left out."""
+    top = _Folder(root)
+    for path, stamp in remote.listing(root).items():
+        *folders, name = path.split("/")
+        if any(part.startswith(".") for part in (*folders, name)):
+            continue
+        folder = top
+        for part in folders:
+            inner = f"{_ended(folder.path)}{part}"
+            folder = folder.folders.setdefault(part, _Folder(inner))
+        folder.files[name] = stamp
+        found.seen += 1
+    return top
 
 
 def _ended(folder: str) -> str:
