@@ -18,7 +18,7 @@ from lineage.errors import GenomeError, InvalidValue, LineageError, RegistryUnav
 from lineage.organism import File, Niche, Parent, PowerCost, Score, text
 from lineage.references import search, this_host
 from lineage.registration import Registration, register, registration
-from lineage.store import EPOCH, Act, Store, mark, set_alias, with_uuid
+from lineage.store import EPOCH, Act, Store, mark, power_body, set_alias, with_uuid
 
 Stamp = dict[str, list[int]]
 """By path within a checkpoint: bytes, and nanoseconds of the last modification."""
@@ -78,7 +78,7 @@ def bring_in(
         files = spool.waiting(folder)
         for number, file in enumerate(files):
             tell("hashed", number, len(files))
-            with suppress(LineageError, OSError, _NotYet):  # told below
+            with suppress(Exception):  # told below, where it is to come in
                 _with_genome(file, spool.read(file))
         for number, file in enumerate(files if store is not None else ()):
             tell("brought in", number, len(files))
@@ -210,7 +210,7 @@ def _bring(act: Act, record: Mapping[str, Any], file: Path) -> int | None:
             raise _later(record["of"], file)
         power = [with_uuid(PowerCost(**cost), None) for cost in record.get("power", ())]
         for _, cost in act.add_power([(own, cost) for cost in power]):
-            act.event(own, "metered", {"joules": cost.joules, "uuid": cost.uuid})
+            act.event(own, "metered", power_body(cost))
     for one in record.get("gone", ()):
         _gone(act, one, host)
     return own

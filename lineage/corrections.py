@@ -164,7 +164,8 @@ def retract_registration(store: Store, ref: Any, reason: str) -> int:
         )
         if ghost:
             raise InvalidValue(f"{act.label(own)} is a ghost: there is no registration to retract.")
-        was = {key: value for key, value in zip(DESCRIBED, values, strict=True) if value}
+        facts = zip(DESCRIBED, values, strict=True)
+        was = {key: value for key, value in facts if value is not None}
         act.connection.execute(
             f"""UPDATE organism SET ghost = 1, here = 0, epigenetic = 0, registered = NULL,
                   retracted = ?, {", ".join(f"{fact} = NULL" for fact in FACTS)} WHERE id = ?""",

@@ -160,6 +160,9 @@ def at_place(connection: Connection, uri: str) -> list[int]:
     if uri.startswith("hf:") and "@" not in uri:
         where = "uri = ? OR (uri >= ? AND uri < ?)"
         params: tuple[str, ...] = (uri, f"{uri}@", f"{uri}A")
+        if connection.postgresql:  # orders by the rules of a language, where a is near A
+            where = "uri = ? OR (uri >= ? AND uri < ? AND starts_with(uri, ?))"
+            params = (*params, f"{uri}@")
     else:
         where, params = "uri = ?", (uri,)
     rows = connection.rows(

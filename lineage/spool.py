@@ -51,7 +51,8 @@ def prepare(folder: Path, address: Address) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     note = folder / "registry.txt"
     if not note.exists():
-        note.write_text(f"Waits for the registry {address}: `lineage sync` brings it in.\n")
+        told = f"Waits for the registry {address}: `lineage sync` brings it in.\n"
+        note.write_text(told, "utf-8", "backslashreplace")
 
 
 def write(folder: Path, record: Mapping[str, Any]) -> Path:

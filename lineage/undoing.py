@@ -229,7 +229,11 @@ def _revived(act: Act, what: Undone) -> Left:
            ORDER BY id DESC LIMIT 1""",
         (what.own, what.id),
     )
-    return [(what.own, "selected_against", json.loads(body) if body else {"reasons": []})]
+    if body is None:
+        raise InvalidValue(
+            f"event {what.id} cannot be undone: it was culled before, and its files are back."
+        )
+    return [(what.own, "selected_against", json.loads(body))]
 
 
 # ---- Scores and costs

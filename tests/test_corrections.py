@@ -27,7 +27,10 @@ NICHE = "gsm8k/acc"
 @pytest.fixture
 def registry(registry_url: str) -> Iterator[Registry]:
     with lineage.open(registry_url) as opened:
-        opened.register(name="base", digest="aa" * 32, fitness={NICHE: 0.4}, parameters=10**9)
+        opened.register(
+            name="base", digest="aa" * 32, fitness={NICHE: 0.4}, parameters=10**9,
+            step=0,
+        )
         opened.register(
             name="sft",
             digest="bb" * 32,
@@ -246,6 +249,15 @@ def test_what_was_done_is_undone_once_and_leaves_an_event(rich: Registry, act: s
     with pytest.raises(InvalidValue, match=f"undone already, by event {number + 1}"):
         rich.undo(number)
     assert state(rich) == before
+
+
+def test_a_registration_that_is_reinstated_is_what_it_was(registry: Registry) -> None:
+    before = registry.record("base")
+    undone = registry.undo(registry.retract("base", "by mistake").id)
+    assert undone.kind == "reinstated"
+    after = registry.record("base")
+    assert (after.organism, after.scores) == (before.organism, before.scores)
+    assert after.organism.step == 0  # which is a step, and not an unknown one
 
 
 def test_an_undoing_can_be_undone(registry: Registry) -> None:

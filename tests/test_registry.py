@@ -542,6 +542,9 @@ def test_other_weights_at_a_place_are_told(registry: Registry) -> None:
 def test_a_place_of_two_revisions_is_ambiguous_until_one_is_named(registry: Registry) -> None:
     one = registry.register(digest=A, place="hf:org/name@main")
     assert registry.get("hf:org/name").id == one.id
+    other = registry.register(digest=C, place="hf:org/Name@main")
+    assert registry.get("hf:org/name").id == one.id
+    assert registry.get("hf:org/Name").id == other.id
     two = registry.register(digest=B, place="hf:org/name@v2")
     with pytest.raises(Ambiguous) as several:
         registry.get("hf:org/name")

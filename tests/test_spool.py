@@ -18,6 +18,7 @@ from training import OneJoule, save
 import lineage
 from lineage import spool
 from lineage.cli import main
+from lineage.errors import InvalidValue
 from lineage.integrations import recorder as recording
 from lineage.registry import Registry
 
@@ -171,7 +172,26 @@ def test_rotation_culls_only_with_the_last_place(registry_url: str) -> None:
         registry.sync()
         assert registry.get("sft/checkpoint-1").status == "alive"
         assert registry.get("sft/checkpoint-2").status == "culled"
+        with lineage.track("runs/sft", db=registry_url) as run:
+            run.checkpoint(save(Path("runs/sft/checkpoint-2"), weights("sft", 0, 2)), step=2)
+        registry.sync()
+        assert registry.get("sft/checkpoint-2").status == "alive"
+        (back,) = [e for e in registry.history("sft/checkpoint-2") if e.kind == "revived"]
+        with pytest.raises(InvalidValue, match="its files are back"):
+            registry.undo(back.id)  # nobody had selected against it
         sound.check(registry)
+
+
+def test_what_was_used_after_the_last_checkpoint_can_be_taken_back(registry_url: str) -> None:
+    train(registry_url)
+    with lineage.open(registry_url) as registry:
+        registry.sync()
+        (event,) = [e for e in registry.history("sft/checkpoint-4") if e.kind == "metered"]
+        assert event.body["phase"] == "training"
+        registry.undo(event.id)
+        assert [cost.retracted is None for cost in registry.record("sft/checkpoint-4").power] == [
+            True, False,
+        ]  # fmt: skip
 
 
 def test_weights_that_are_saved_again_live_again(registry_url: str) -> None:
@@ -228,6 +248,9 @@ BROKEN: dict[str, Any] = {
     "no JSON": lambda file: file.write_text("{"),
     "no record": lambda file: file.write_text("[1]"),
     "not whole": lambda file: file.write_text(json.dumps({"lineage": 1, "uuid": "x"})),
+    "cut": lambda file: file.write_text(
+        json.dumps({"lineage": 1, "uuid": "x", "checkpoint": {"path": "runs/sft"}})
+    ),
     "another relation": lambda file: break_a_record(
         file, parents=[{"ref": "a", "relation": "cousin"}]
     ),
