@@ -182,6 +182,14 @@ def test_rotation_culls_only_with_the_last_place(registry_url: str) -> None:
         sound.check(registry)
 
 
+def test_a_checkpoint_before_the_first_step_is_of_step_0() -> None:
+    with lineage.track("runs/sft", db="r.db") as run:
+        run.checkpoint(save(Path("runs/sft/checkpoint-0"), weights(0)), step=0)
+    with lineage.open("r.db", create=True) as registry:
+        registry.sync()
+        assert registry.get("sft").step == 0
+
+
 def test_what_was_used_after_the_last_checkpoint_can_be_taken_back(registry_url: str) -> None:
     train(registry_url)
     with lineage.open(registry_url) as registry:

@@ -235,7 +235,7 @@ class Recorder:
         place = os.path.abspath(os.fspath(path))
         if parents is None:
             parents = self._parents(step)
-        told = {**self.tags, **{key: _told(value) for key, value in (tags or {}).items()}}
+        tagged = {**self.tags, **{key: _told(value) for key, value in (tags or {}).items()}}
         one: dict[str, Any] = {
             "path": place,
             "stamp": arrivals.stamp(place),
@@ -245,11 +245,12 @@ class Recorder:
             "parents": parents,
             "fitness": [dict(score) for score in fitness],
             "power": self._interval(),
-            "tags": {key: value for key, value in told.items() if value},
+            "tags": {key: value for key, value in tagged.items() if value},
             "configuration": self.configuration,
             "best": best,
         }
-        record = self._record({"checkpoint": {key: held for key, held in one.items() if held}})
+        told = {key: held for key, held in one.items() if held or key == "step"}  # a step may be 0
+        record = self._record({"checkpoint": told})
         self._last, self._last_record = (step, parents), record["uuid"]
         self._living.pop(place, None)
         record["gone"] = self._gone()
