@@ -346,6 +346,7 @@ def test_what_is_not_drawn_is_counted_by_the_snapshot(
         walked = registry.family("root", limit=4)
         assert walked.counted
         assert walked.hidden == 12
+        assert walked.within == {}
         monkeypatch.setattr(gather, "MOST_WALKED", 3)
         children = registry.family("root", limit=2)
         assert (children.counted, children.hidden) == (False, 2 + 4)

@@ -23,9 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lineage
+from lineage import store
 from lineage.cli import main
 from lineage.errors import InvalidValue
-from lineage.organism import PowerCost
+from lineage.organism import Parent, PowerCost
 from lineage.trees import colours, lettering, png, svg
 from lineage.trees.axis import axis
 from lineage.trees.family import Branch, Family, Member
@@ -74,6 +75,26 @@ def test_the_bytes_are_the_same_on_both_databases_and_whatever_the_ids(
                 fitness={"gsm8k/acc": 0.45})  # fmt: skip
             drawn.append(svg.render(registry.family("base"), title="base"))
     assert drawn[0] == drawn[1]
+
+
+def test_the_registry_tells_what_is_left_out_and_what_is_shared(registry_url: str) -> None:
+    with lineage.open(registry_url, durable=False) as registry:
+        base = registry.register(name="base")
+        half = Parent(base, "finetune", evidence="hashed", confidence=0.75)
+        tuned = registry.register(name="tuned", parents=half)
+        for number in range(3):
+            registry.register(name=f"lora-{number}", parents=tuned, relation="adapter")
+        registry.register(name="on-lora", parents="lora-0", relation="adapter")
+        with registry.store.act() as act:
+            marked = [(registry.get("lora-2").id, {})]
+            store.mark(act, "selected_against", "selected_against", marked)
+        (link,) = (one for one in registry.family().branches if one.child == tuned.id)
+        assert link.shared == 0.75
+        left = registry.family("base", limit=2)
+        assert left.folded == {tuned.id: 4}
+        assert left.within == {tuned.id: {"selected against": 1, "load-bearing": 1}}
+        said = texts(svg.render(left, title="base"))
+        assert "… 4 more (1 selected against, 1 load-bearing)" in said
 
 
 @given(families())

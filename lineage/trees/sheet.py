@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lineage.organism import Niche
 from lineage.shown import shown
 from lineage.trees import words
 from lineage.trees.axis import Axis, axis
@@ -120,7 +121,12 @@ def sheet(
     niche = min(NICHE_MOST, max(NICHE, *tasks)) if tasks else NICHE
     niches, x = x, x + niche * len(heats)
     power, x = (x, x + _power_width(family, lines, joules)) if joules else (None, x)
-    right = max(x, PAD + width(counted(family, layout, lines), TEXT) + 1)
+    left_out = [words.more(line.more, line.within) for line in lines if line.more]
+    right = max(
+        x,
+        PAD + width(counted(family, layout, lines), TEXT) + 1,
+        *(tree + width(one, TEXT) + 1 for one in left_out),
+    )
     costs = [one.serving.joules or 0.0 for one in family.members.values() if one.serving]
     return Sheet(
         family, layout, lines, placed, tinted, heats, joules, max(costs, default=0.0),
@@ -128,7 +134,7 @@ def sheet(
     )  # fmt: skip
 
 
-def _niches(family: Family) -> list:  # type: ignore[type-arg]
+def _niches(family: Family) -> list[Niche]:
     """The niches of the table, the one that is shown first."""
     chosen = family.shown_niche()
     others = [niche for niche in family.niches() if niche != chosen]
