@@ -257,11 +257,15 @@ def test_weights_that_changed_are_an_axis_where_a_scan_found_them() -> None:
 
 
 def test_colours_say_what_is_asked_and_words_say_it_too() -> None:
-    facts = {"created": datetime(2026, 3, 1, tzinfo=UTC), "licence": "mit"}
+    facts: dict[str, Any] = {"created": datetime(2026, 3, 1, tzinfo=UTC), "licence": "mit"}
     family = grow(
         {"a": [], "b": [("a", "adapter", None)], "c": [("b", "finetune", None)]},
         a=facts | scored(2.0, 1e-6) | {"tags": (("team", "<b>x</b>"),)},
-        b={**facts, "licence": "apache-2.0", **scored(2.5, 2e-6)},
+        b={
+            "created": facts["created"] + timedelta(days=1),
+            "licence": "apache-2.0",
+            **scored(2.5, 2e-6),
+        },
         c={"status": "selected_against"},
     )
     for by, word in (("licence", "apache-2.0"), ("tag:team", "<b>x</b>"), ("age", "2026-03-01"),

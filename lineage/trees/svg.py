@@ -136,29 +136,41 @@ def _branches(sheet: Sheet) -> Iterator[str]:
     """Elbows to the main parents; dashed below a ghost, and where the axis is not known."""
     plain: list[str] = []
     dashed: list[str] = []
-    ticks: list[str] = []
     last: dict[int, int] = {}  # by line the lowest that hangs on it
     for at, line in enumerate(sheet.lines):
-        if line.folds and len(set(map(sheet.x, line.ids))) > 1:
-            ticks.append(strokes.ticks([sheet.x(own) for own in line.ids], y(at)))
-        if line.above is None:
-            if line.folds:
-                plain.append(f"M{n(min(map(sheet.x, line.ids)))} {n(y(at))}H{n(sheet.end(at))}")
-            continue
-        last[line.above] = at
-        ghost = sheet.family.members[sheet.lines[line.above].ids[-1]].organism.ghost
-        from_x, x, to = sheet.end(line.above), sheet.end(at), y(at)
-        bend = min(BEND, max(0.0, (x - from_x) / 2))
-        arm = f"M{n(from_x)} {n(to - BEND)}Q{n(from_x)} {n(to)} {n(from_x + bend)} {n(to)}H{n(x)}"
-        unsure = not line.more and not sheet.axis.sure.issuperset(line.ids)
-        (dashed if ghost or unsure or line.more else plain).append(arm)
-    trunks = [f"M{n(sheet.end(own))} {n(y(own))}V{n(y(at) - BEND)}" for own, at in last.items()]
-    if trunks or plain:
-        yield path("branch", "".join(trunks + plain))
+        if line.above is not None:
+            last[line.above] = at
+            sure = not line.more and sheet.axis.sure.issuperset(line.ids)
+            (plain if sure and not _ghost(sheet, line.above) else dashed).append(_arm(sheet, at))
+        elif line.folds:
+            plain.append(f"M{n(min(map(sheet.x, line.ids)))} {n(y(at))}H{n(sheet.end(at))}")
+    for above, at in last.items():
+        trunk = f"M{n(sheet.end(above))} {n(y(above))}V{n(y(at) - BEND)}"
+        (dashed if _ghost(sheet, above) else plain).append(trunk)
+    if plain:
+        yield path("branch", "".join(plain))
     if dashed:
         yield path("branch dashed", "".join(dashed))
+    ticks = [
+        strokes.ticks([sheet.x(own) for own in line.ids], y(at))
+        for at, line in enumerate(sheet.lines)
+        if line.folds and len(set(map(sheet.x, line.ids))) > 1
+    ]
     if ticks:
         yield path("tick", "".join(ticks))
+
+
+def _arm(sheet: Sheet, at: int) -> str:
+    """From the trunk below a line to one that hangs on it."""
+    above = sheet.lines[at].above
+    assert above is not None
+    from_x, x, to = sheet.end(above), sheet.end(at), y(at)
+    bend = min(BEND, max(0.0, (x - from_x) / 2))
+    return f"M{n(from_x)} {n(to - BEND)}Q{n(from_x)} {n(to)} {n(from_x + bend)} {n(to)}H{n(x)}"
+
+
+def _ghost(sheet: Sheet, at: int) -> bool:
+    return sheet.family.members[sheet.lines[at].ids[-1]].organism.ghost
 
 
 def _further(sheet: Sheet) -> Iterator[str]:

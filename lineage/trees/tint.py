@@ -96,13 +96,16 @@ def _power(family: Family) -> Tint:
 
 
 def _age(family: Family) -> Tint:
+    """When each was made, else registered; what is all of one day by the clock."""
     times = {own: _born(member) for own, member in family.members.items()}
-    known = {own: at.timestamp() for own, at in times.items() if at is not None}
+    known = {own: at for own, at in times.items() if at is not None}
     if not known:
         raise _unknown("age")
-    said = {own: at.date().isoformat() for own, at in times.items() if at is not None}
+    one_day = len({at.date() for at in known.values()}) == 1
+    said = {own: f"{at:%H:%M:%S}" if one_day else f"{at:%Y-%m-%d}" for own, at in known.items()}
     ends = (f"older {min(said.values())}", f"{max(said.values())} newer")
-    return Tint("age", _scaled(family, known), "made", said, ends)
+    scaled = _scaled(family, {own: at.timestamp() for own, at in known.items()})
+    return Tint("age", scaled, "made", said, ends)
 
 
 def _born(member: Member) -> datetime | None:
