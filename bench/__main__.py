@@ -19,6 +19,7 @@ from bench import (
     attack,
     crowd,
     drawing,
+    exploring,
     generate,
     hub,
     importing,
@@ -109,6 +110,13 @@ def groups(size: Size, folder: Path, with_mlflow: bool) -> Groups:
         yield hub.pull(folder, size.hub[0], 3)
         yield from hub.dump(folder, size.hub[1])
 
+    def explores() -> Iterator[Figure]:
+        with drawing.browser() as browser:
+            if browser is None:
+                yield Figure("the explorer", "", "skipped: there is no Chromium", None)
+            else:
+                yield from exploring.exploring(browser, large(), size.large, 5)
+
     return {
         "writing": writes,
         "asking": asks,
@@ -119,6 +127,7 @@ def groups(size: Size, folder: Path, with_mlflow: bool) -> Groups:
         "scanning": lambda: scanning.scans(folder, size.small, 3),
         "hub": hubs,
         "drawing": lambda: drawing.drawing(folder, size.drawn, size.layouts),
+        "exploring": explores,
     }
 
 
@@ -149,7 +158,7 @@ def main() -> None:
     parser.add_argument("--no-mlflow", action="store_true", help="leave MLflow out")
     parser.add_argument(
         "--only", nargs="+", metavar="GROUP", help="writing, asking, selecting, doctor, culling, "
-        "training, scanning, hub or drawing, and not all of them",
+        "training, scanning, hub, drawing or exploring, and not all of them",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all medians there too")
     asked = parser.parse_args()

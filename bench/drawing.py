@@ -59,24 +59,28 @@ def drawing(
         with lineage.open(path, create=False) as registry:
             families[count] = registry.family(limit=None, details=True)
     yield from bytes_each(families[sizes[1]], sizes[1])
-    chromium = os.environ.get("LINEAGE_TEST_CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        yield Figure("the tree page", "", "skipped: there is no Chromium", None)
-        return
-    with _browser(chromium) as browser:
-        yield from first_picture(browser, folder, families[sizes[0]], sizes[0])
+    with browser() as running:
+        if running is None:
+            yield Figure("the tree page", "", "skipped: there is no Chromium", None)
+            return
+        yield from first_picture(running, folder, families[sizes[0]], sizes[0])
         for count, goal in zip(sizes[1:], (16, 33), strict=True):
-            yield frame(browser, folder, families[count], count, goal)
+            yield frame(running, folder, families[count], count, goal)
 
 
 @contextmanager
-def _browser(chromium: str) -> Iterator[object]:
+def browser() -> Iterator[object]:
+    """A headless Chromium; None where there is none."""
+    chromium = os.environ.get("LINEAGE_TEST_CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        yield None
+        return
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
 
 
 def layout(sizes: tuple[int, ...]) -> Iterator[Figure]:

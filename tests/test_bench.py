@@ -13,6 +13,7 @@ from bench import (
     attack,
     crowd,
     drawing,
+    exploring,
     generate,
     hub,
     importing,
@@ -188,6 +189,12 @@ def test_drawing(tmp_path, chromium, monkeypatch):
     assert told["with all its details"].met
     assert "near" in told["a frame while panning 120"].measured
     assert told["the same against sigma.js 3"].met is None
+
+
+def test_exploring(registries, sizes, browser):
+    told = list(exploring.exploring(browser, registries[1], sizes[1], 1))
+    assert told[1].raw["rows stand for"][-1] == 1
+    assert told[2].met
 
 
 def test_help_loads_nothing_heavy():

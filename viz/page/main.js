@@ -336,6 +336,7 @@ function draw() {
   app.paint(pen);
   drawMap(ratio);
   plate.dataset.lines = app.lines.length;
+  if (app.forest.window) { const { start: from, end, each } = app.forest.window; plate.dataset.window = `${from} ${end} ${each}`; }
 }
 
 app.paint = (pen) => paint(pen, { ...app.scene, ticks: app.scene.ticks ?? axisTicks(app.scene) });
