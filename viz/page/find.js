@@ -55,9 +55,17 @@ export function search(app) {
   };
 
   const pick = (i) => {
-    if (typeof i === "object") { list.hidden = true; (app.forest.window ? app.jump(i.id) : Promise.resolve(false)).then((there) => { if (!there) location.assign(app.server.from(i.id)); }); return; }
+    if (typeof i === "object") { farAway(i.id); return; }
     list.hidden = true; box.setAttribute("aria-expanded", "false");
     app.choose(i, { move: true });
+  };
+
+  /** Into its window of a large family, else to its own family. */
+  const farAway = async (id) => {
+    if (!app.forest.window) { location.assign(app.server.from(id)); return; }
+    box.value = "";
+    look();
+    if (await app.jump(id)) app.focus(); else location.assign(app.server.from(id));
   };
 
   const move = (step) => {

@@ -1,7 +1,7 @@
 /* The page: reads the family, holds the view, and draws again whatever a change touches. */
 
 import { details as openDetails, drawn, server } from "./data.js";
-import { BUNDLE, ESTIMATED, GUARDED, clade, pedigree, plant, valueOf } from "./forest.js";
+import { BUNDLE, ESTIMATED, GUARDED, PROPOSED, clade, pedigree, plant, valueOf } from "./forest.js";
 import { ALIKE, CLADE, HIDDEN, arrange, reveal } from "./lines.js";
 import { aggregate, spans } from "./stripes.js";
 import { MARGIN, NEAR, axisTicks, columns, paint } from "./plate.js";
@@ -33,7 +33,7 @@ async function start() {
   app.view = {
     top: 0, h: ROW[0], zx: 1, px: 0, axis: "generation", niche: forest.niche,
     colour: forest.niche >= 0 ? "fitness" : "relation", size: "same",
-    columns: firstColumns(forest), shown: new Set(["relation", ...(forest.flags.some((flags) => flags & ~(ESTIMATED | GUARDED | BUNDLE)) ? ["status"] : []), "power"]),
+    columns: firstColumns(forest), shown: new Set(["relation", ...(forest.flags.some((flags) => flags & ~(ESTIMATED | GUARDED | PROPOSED | BUNDLE)) ? ["status"] : []), "power"]),
     chosen: -1, other: -1, comparing: false, root: -1, only: -1, plan: false, after: false,
     fold: !forest.window && forest.n > FOLDED_FROM, folded: new Set(), opened: new Set(),
     filter: { relation: "", status: "", niche: -1, until: null },
@@ -600,7 +600,7 @@ app.fold = (i) => {
 app.reroot = (i) => { if (i >= 0 || app.view.root >= 0) app.set({ root: i, zx: 1, px: 0 }).then(() => app.fitOrRows()); };
 app.only = (i) => { if (i >= 0 || app.view.only >= 0) app.set({ only: i }).then(() => app.fitOrRows()); };
 app.compare = () => { if (app.view.chosen >= 0) { app.view.comparing = !app.view.comparing; tell(); } };
-app.plan = (plan) => app.open().then(() => { app.view.chosen = -1; app.view.other = -1; return app.set({ plan, after: plan && app.view.after }); });
+app.plan = (plan) => app.open().then(() => { if (plan) app.view.shown.add("status"); app.view.chosen = -1; app.view.other = -1; return app.set({ plan, after: plan && app.view.after }); });
 app.after = (after) => app.set({ after });
 app.nextAxis = () => { const keys = Object.keys(app.forest.axes); app.set({ axis: keys[(keys.indexOf(app.view.axis) + 1) % keys.length], zx: 1, px: 0 }); };
 app.nextNiche = () => { if (app.forest.niches.length) app.set({ colour: "fitness", niche: (app.view.niche + 1) % app.forest.niches.length }); };

@@ -166,7 +166,7 @@ function unjudged(app, i) {
   const { forest } = app, own = scoresOf(app, i);
   if (!own.length) return "It cannot be judged: it has no score.";
   if (Number.isNaN(forest.power[i])) return "It cannot be judged: what serving it costs is not known.";
-  if (forest.window) return "In a registry of this size the page judges nobody: `lineage explain` does.";
+  if (forest.window) return "In a registry of this size the page judges nobody; the command explain does.";
   if (!own.some((k) => forest.niches[k].direction)) return "It cannot be judged: which way is better is not known.";
   return "It is contested: on no front, and nobody on one beats it beyond doubt.";
 }
@@ -225,7 +225,7 @@ function relatives(app, i) {
   else parts.push(make("p", {}, status(forest, i) === GHOST ? "Its own parents are not known." : "A founder: it has no parent here."));
   const below = children(forest, i);
   if (below.length) {
-    parts.push(make("p", {}, `${counted(below.length, "child", "children")}, ${counted(cladeOf(forest, i) - 1, "organism")} below its main line:`));
+    parts.push(make("p", {}, `${counted(below.length, "child", "children")}${forest.window ? " in this window" : ""}, ${counted(cladeOf(forest, i) - 1, "organism")} below its main line:`));
     parts.push(some(below, ([j, relation, share]) => make("li", {}, link(app, j, 40), make("span", { className: "figure" }, `${relation}${share ? ` ${share}` : ""}`)), make("ul", { className: "children" }), 6));
   }
   return parts;

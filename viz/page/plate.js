@@ -444,7 +444,7 @@ function stripes(pen, scene) {
   inTree(pen, scene, () => {
     grid(pen, scene);
     pen.fillStyle = theme.branch;
-    pen.globalAlpha = 0.5;
+    pen.globalAlpha = scene.forest.window ? 0.8 : 0.5;
     const thick = Math.max(0.6, each * 0.55);
     for (let s = first; s <= last; s += 1) {
       const from = scene.atX(level.from[s]), to = scene.atX(level.to[s]);
@@ -474,10 +474,16 @@ function stripes(pen, scene) {
 
 /** From afar a bar says which share of a stripe is selected against or culled, or its mean power. */
 function bars(pen, scene, column, values, { first, last, y, each }) {
-  const { theme, mostPower } = scene, gone = column.key === "status";
-  const room = gone ? Math.min(64, column.width - 24) : 46, most = gone ? 1 : mostPower, x = column.x + (gone ? 0 : 10);
+  const { theme } = scene, gone = column.key === "status";
+  const room = gone ? Math.min(64, column.width - 24) : 46, most = gone ? 1 : largest(values, first, last), x = column.x + (gone ? 0 : 10);
   pen.fillStyle = gone ? theme.accent : theme.bar;
   for (let s = first; s <= last; s += 1) if (values[s] > 0) pen.fillRect(x, y(s), Math.max(1, (room * values[s]) / most), Math.max(0.6, each * 0.8));
+}
+
+function largest(values, first, last) {
+  let most = 0;
+  for (let s = first; s <= last; s += 1) if (values[s] > most) most = values[s];
+  return most;
 }
 
 /** Stripes next to each other of one shade are one rectangle. */
@@ -555,7 +561,7 @@ function smallOnes(pen, scene) {
     for (; last < end && lines.kind[last] === HIDDEN && lines.up[last] < 0; last += 1) many += lines.count[last];
     if ((last - line) * view.h > 40) {
       const y = (yOf(scene, line) + yOf(scene, last - 1)) / 2;
-      write(pen, `${count(many)} organisms in smaller clades, or alone`, Math.max(64, geo.tree * 0.3), y, geo.tree * 0.7 - 12, `italic 12px ${theme.font}`, theme.soft);
+      write(pen, `${count(many)} ${geo.tree < 340 ? "in small clades" : "organisms in smaller clades, or alone"}`, Math.max(64, geo.tree * 0.3), y, geo.tree * 0.7 - 12, `italic 12px ${theme.font}`, theme.soft);
     }
     line = Math.max(line, last - 1);
   }
@@ -570,8 +576,12 @@ export function axisTicks(scene) {
   const each = view.axis === "generation" ? 30 : 74;
   let found = scene.log ? logTicks(low, high) : ticks(low, high, Math.max(2, Math.floor(geo.tree / each)));
   if (view.axis === "generation") found = [...new Set(found.map(Math.round))];
-  return found.map((value) => ({ x: scene.atX(value), text: axisText(scene, value, high - low) }))
-    .filter(({ x }, i, all) => x > 4 && x < geo.tree - 4 && !all.slice(0, i).some((one) => x - one.x < (view.axis !== "generation" ? 24 : high < 1000 ? 14 : 28)));
+  const apart = view.axis !== "generation" ? 24 : high < 100 ? 14 : high < 1000 ? 22 : high < 10000 ? 28 : 36, kept = [];
+  for (const value of found) {
+    const x = scene.atX(value);
+    if (x > 4 && x < geo.tree - 4 && !(kept.length && x - kept[kept.length - 1].x < apart)) kept.push({ x, text: axisText(scene, value, high - low) });
+  }
+  return kept;
 }
 
 function logTicks(low, high) {

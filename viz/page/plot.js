@@ -135,7 +135,7 @@ function names(pen, app, { points, front, axes }, here) {
   pen.font = `11px ${theme.font}`;
   pen.textBaseline = "middle";
   for (const point of new Set([here, front[0], front[front.length - 1], ...front].filter(Boolean))) {
-    if (taken.length > (points.length > 60 ? 2 : 6)) break;
+    if (taken.length > (points.length > 60 ? 2 : 6) || (points.length > 500 && point !== here)) break;
     const text = short(forest.name[point.i], 18), width = pen.measureText(text).width;
     const x = axes.x(point.x), y = axes.y(point.y);
     const spots = [[x + 8, y - 9], [x + 8, y + 10], [x - width - 8, y - 9], [x - width - 8, y + 10]];
