@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from lineage.errors import (
     NotFound,
     RegistryUnavailable,
 )
-from lineage.organism import Organism
+from lineage.organism import Niche, Organism
 from lineage.shown import shown
 from lineage.trees import as_json, columns, html
 
@@ -124,10 +124,16 @@ class Desk:
         whole = self.registry.extent(asked.ref)
         if whole is None or whole.total <= asked.limit:
             return None
-        return self.registry.window(
+        window = self.registry.window(
             asked.ref, start=asked.start, end=asked.end, at=asked.at, rows=asked.rows,
             details=details,
         )  # fmt: skip
+        if window is None and asked.at is not None:
+            raise NotFound(f"{asked.at!r} is not in this family.")
+        if window is None or asked.niche is None:
+            return window
+        shown_one = Niche.parse(asked.niche)
+        return replace(window, family=replace(window.family, niche=shown_one))
 
     def block(self, asked: Asked, details: bool, version: int | None = None) -> bytes:
         """What is drawn, or its details, of `version` or of now, as `columns` packs it. Outdated

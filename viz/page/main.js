@@ -82,13 +82,14 @@ async function settle() {
   hold();
 }
 
-let fetching = null, missed = false;
+let fetching = null, missed = false, last = "";
 
 /** Asks for what the view shows or soon will; one question at a time, the last one counts. */
 function reach() {
   if (fetching) { missed = true; return; }
-  const where = wanted(app);
-  if (!where) return;
+  const where = wanted(app), same = where && String(Object.values(where));
+  if (!where || same === last) return;  // what the server cannot give is not asked for again and again
+  last = same;
   fetching = drawn(where).then((block) => turn(plant(block))).catch(({ message }) => say(message))
     .finally(() => { fetching = null; if (missed) { missed = false; reach(); } });
 }
@@ -96,6 +97,7 @@ function reach() {
 /** Another window in place of what is drawn, where one is by now. */
 function turn(forest, to = shownNow(app)) {
   const { view } = app, id = app.chosenId;
+  if (forest.window.start !== app.forest.window.start || forest.window.each !== app.forest.window.each) last = "";
   if (forest.window.snapshot !== app.forest.window.snapshot) { history.replaceState(null, "", location.pathname + location.search); location.reload(); return; }
   Object.assign(app, { forest, details: null, names: null, used: null, found: null, brushed: null, hover: -1 });
   Object.assign(view, { chosen: id ? forest.id.indexOf(id) : -1, other: -1, root: -1, only: -1, folded: new Set(), opened: new Set() });
