@@ -191,8 +191,9 @@ def test_drawing(tmp_path, chromium, monkeypatch):
     assert told["the same against sigma.js 3"].met is None
 
 
-def test_exploring(registries, sizes, browser):
-    told = list(exploring.exploring(browser, registries[1], sizes[1], 1))
+def test_exploring(registries, sizes, chromium):
+    with drawing.browser() as running:
+        told = list(exploring.exploring(running, registries[1], sizes[1], 1))
     assert told[1].raw["rows stand for"][-1] == 1
     assert told[2].met
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -205,7 +206,8 @@ def test_one_look_serves_all_listeners_and_none_looks_for_nobody(tmp_path: Path)
             assert watch.task is not None
             await asyncio.wait_for(watch.task, SECONDS)
 
-        asyncio.run(listened())
+        with ThreadPoolExecutor() as pool:  # a browser's loop may run in this thread
+            pool.submit(asyncio.run, listened()).result()
         desk.close()
         assert looks == 1
 
