@@ -24,7 +24,8 @@ def document(family: Family) -> dict[str, Any]:
       at least so many where `counted` is false)
     - `members`: everything of `Member` and `Organism`, by the names of their fields; a score has
       `task`, `metric` and `split`
-    - `links`: `child`, `parent` (ids), `relation`, `weight`, `main` (whether the tree follows it)
+    - `links`: `child`, `parent` (ids), `relation`, `weight`, `shared` (the part of the child's
+      tensors, by bytes, that a scan found to be the parent's), `main` (whether the tree follows it)
     - `rows`, from top to bottom: `id`, `parent`, `generation`, `depth`, `size`, `more` (0, or
       that many organisms below `id` are not drawn)"""
     layout = arrange(family)
