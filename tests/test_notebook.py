@@ -16,6 +16,7 @@ from IPython.core.formatters import DisplayFormatter
 import lineage
 from lineage.errors import InvalidValue, LineageError
 from lineage.registry import Registry
+from lineage.trees import notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -60,7 +61,7 @@ def answers(registry: Registry) -> dict[str, Any]:
     }
 
 
-def test_every_answer_shows_itself(registry: Registry) -> None:
+def test_every_answer_shows_itself(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     for asked, answer in answers(registry).items():
         shown, _ = DisplayFormatter().format(answer)
         assert shown["text/html"].startswith('<div class="lineage-answer">'), asked
@@ -71,8 +72,11 @@ def test_every_answer_shows_itself(registry: Registry) -> None:
     assert "1.3B" in registry.get("base")._repr_html_()
     # a family shows its picture; a large one its table
     assert '<svg class="lineage-tree"' in registry.family("base")._repr_html_()
-    for number in range(300):
+    monkeypatch.setattr(notebook, "DRAWN", 5)
+    for number in range(5):
         registry.register(name=f"step-{number}", parents="base", relation="continue")
+    assert "5 continue" in registry.family("base")._repr_html_()
+    monkeypatch.setattr(notebook, "DRAWN", 3)
     assert "<svg" not in registry.family("base")._repr_html_()
     assert "<table" in registry.family("base")._repr_html_()
     # what is unknown is not there, and is no zero

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from lineage.answers import html
 from lineage.trees import svg
 from lineage.trees.family import Family
+from lineage.trees.folding import fold
+from lineage.trees.layout import arrange
 
 DRAWN = 300
-"""Organisms that a notebook draws; more are shown as a table, its rest counted."""
+"""Lines that a notebook draws; a family with more is shown as a table, its rest counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class FamilyTree(Family):
     """A Family that shows its tree; a large one shows the table that other answers show."""
 
     def _repr_html_(self) -> str:
-        if len(self.members) > DRAWN:
+        if len(fold(self, arrange(self))) > DRAWN:
             return html(self)
         title = "the forest" if self.root is None else str(self.members[self.root].organism)
         return f'<div class="lineage-answer">{svg.render(self, title=title)}</div>'
