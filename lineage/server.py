@@ -144,15 +144,22 @@ class Desk:
                 raise Outdated("the registry has changed since: ask for the window again.")
             window = self.window(asked, details)
             if window is not None:
-                title = _title(asked.ref, window.family)
+                title = self.title(asked.ref, window.family)
                 self.kept[asked, details, now] = columns.pack_window(window, title, now, details)
             else:
                 family = self.family(asked)
-                both = columns.pack(family, _title(asked.ref, family), now)
+                both = columns.pack(family, self.title(asked.ref, family), now)
                 self.kept[asked, False, now], self.kept[asked, True, now] = both
             while len(self.kept) > KEPT:
                 self.kept.popitem(last=False)
         return self.kept[asked, details, now]
+
+    def title(self, ref: str | None, family: Family) -> str:
+        """What is drawn. A window may lie far from the root of its family."""
+        if ref is None or family.root is None:
+            return "the forest"
+        root = family.members.get(family.root)
+        return str(self.registry.get(ref) if root is None else root.organism)
 
     def search(self, text: str, limit: int) -> list[Organism]:
         """Those that `text` refers to, then names that begin with it, then names that hold it."""
@@ -292,13 +299,6 @@ def _error(status: int, why: str) -> Response:
 
     allow = {"allow": "GET"} if status == 405 else None
     return JSONResponse({"error": shown(why)}, status, headers=allow)
-
-
-def _title(ref: str | None, family: Family) -> str:
-    root = None if family.root is None else family.members.get(family.root)
-    if family.root is None:
-        return "the forest"
-    return str(root.organism) if root else shown(str(ref))
 
 
 def application(
