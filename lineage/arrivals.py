@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from lineage import configurations, spool
-from lineage.errors import GenomeError, InvalidValue, LineageError, RegistryUnavailable
+from lineage.errors import (
+    GenomeError,
+    InvalidValue,
+    LineageError,
+    NotAllowed,
+    RegistryUnavailable,
+)
 from lineage.organism import File, Niche, Parent, PowerCost, Score, text
 from lineage.references import search, this_host
 from lineage.registration import Registration, register, registration
@@ -87,7 +93,7 @@ def bring_in(
                 came = _accept(store, file)
             except RegistryUnavailable:
                 raise
-            except (_NotYet, OSError, MemoryError) as error:
+            except (_NotYet, NotAllowed, OSError, MemoryError) as error:
                 if file.exists():  # else another sync took it
                     waits.append((str(file), str(error)))
             except Exception as error:

@@ -24,13 +24,24 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import OperationalError as SAOperationalError
 
 from lineage import schema
-from lineage.errors import RegistryUnavailable, SchemaMismatch
+from lineage.errors import NotAllowed, RegistryUnavailable, SchemaMismatch
 
 FOLDER = ".lineage"
 FILE = "registry.db"
 BUSY_SECONDS = 30
 SCHEMA_LOCK = 0x6C696E65  # "line": one advisory lock of PostgreSQL for all who write
 BEGIN_TO_WRITE = f"BEGIN; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"  # one round trip
+
+NO_PRIVILEGE = "42501"
+"""The code of PostgreSQL for what a user has no right to (its manual, appendix A)."""
+
+_LEVEL = """CASE WHEN has_table_privilege({who}'edge', 'DELETE') THEN 3
+  WHEN has_table_privilege({who}'event', 'INSERT') THEN 2
+  WHEN has_table_privilege({who}'organism', 'SELECT') THEN 1 ELSE 0 END"""
+WHO_MAY = f"SELECT current_user, {_LEVEL.format(who='')}"
+ROLES_THAT_MAY = f"""SELECT {_LEVEL.format(who="oid, ")}, min(rolname) FROM pg_roles
+  WHERE NOT rolcanlogin AND NOT rolsuper AND rolname !~ '^pg_' GROUP BY 1"""
+"""What a role may do: 1 read, 2 record, 3 correct and cull; and a group role for each."""
 
 NETWORK_FILE_SYSTEMS = frozenset(
     [
@@ -373,10 +384,29 @@ class Database:
         if isinstance(error, sqlite3.DatabaseError):
             if not isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
                 raise RegistryUnavailable(self._why(error)) from error
+        elif getattr(error, "sqlstate", None) == NO_PRIVILEGE:
+            raise NotAllowed(self._role_needed(error)) from error
         elif type(error).__module__.startswith("psycopg") and "OperationalError" in {
             kind.__name__ for kind in type(error).__mro__
         }:
             raise RegistryUnavailable(self._why(error)) from error
+
+    def _role_needed(self, error: Exception) -> str:
+        """What the user may not do, and which roles may: the next one up, and an owner."""
+        said = str(error).splitlines()[0]
+        try:
+            user, level = self.connection.row(WHO_MAY)
+            has = dict(self.connection.rows(ROLES_THAT_MAY))
+        except Exception:  # the connection is lost: the first sentence is true all the same
+            user, level, has = self.address.url.username or "this user", 0, {}
+        needed = [has[one] for one in (2, 3) if one > level and one in has] if level else []
+        needed = needed or ([has[1]] if not level and 1 in has else [])
+        way = (
+            f"It takes the role {' or '.join(needed)}: ask who administers the database."
+            if needed
+            else "Ask who made the registry; `lineage db roles` shows which roles it can have."
+        )
+        return f"{user} may not do this in {self.address} ({said}). {way}"
 
     def _why(self, error: BaseException | None) -> str:
         said = " ".join(str(error).split())
@@ -462,8 +492,7 @@ def revision(database: Database) -> str | None:
     """The schema revision found in the database, None when it is empty."""
     connection = database.connection
     if database.postgresql:
-        there = "SELECT 1 FROM information_schema.tables WHERE table_name = 'alembic_version' \
-            AND table_schema = current_schema()"
+        there = "SELECT to_regclass(quote_ident(current_schema()) || '.alembic_version')"
     else:
         there = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
     with database.faults():

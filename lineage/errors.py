@@ -53,5 +53,10 @@ class RegistryUnavailable(LineageError):
     system, or of another schema."""
 
 
+class NotAllowed(LineageError):
+    """The registry is on PostgreSQL, and this takes a role that the user does not have: it is
+    named."""
+
+
 class SchemaMismatch(RegistryUnavailable):
     """The registry was written by an older or newer lineage."""

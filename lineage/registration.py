@@ -304,6 +304,7 @@ class _Known:
     status: str
     facts: set[str]
     hub: bool = False  # without a digest, it is known by an hf: place
+    retracted: bool = False
 
 
 class _Batch:
@@ -349,6 +350,7 @@ class _Batch:
         self.told_culled: list[tuple[Any, ...]] = []
         self.gone: list[tuple[int, str]] = []
         self.retracted: list[tuple[str | None, int]] = []
+        self.protected: list[tuple[int]] = []
         self.back: list[tuple[int]] = []
         self.hosts: list[tuple[str | None, int, str | None]] = []
         self.events: list[tuple[int, str, dict[str, Any]]] = []
@@ -462,18 +464,20 @@ class _Batch:
         if not ids:
             return
         packed = self.connection.pack(ids)
-        for own, digest, ghost, epigenetic, protected, status, hub, *facts in self.connection.rows(
-            f"""SELECT o.id, o.digest, o.ghost, o.epigenetic, o.protected, o.status,
+        for own, digest, status, *rest in self.connection.rows(
+            f"""SELECT o.id, o.digest, o.status, o.ghost, o.epigenetic, o.protected,
                   CASE WHEN o.digest IS NULL AND EXISTS (SELECT 1 FROM place p
                     WHERE p.organism = o.id AND p.uri LIKE 'hf:%') THEN 1 ELSE 0 END,
+                  CASE WHEN o.retracted IS NULL THEN 0 ELSE 1 END,
                   {", ".join(f"o.{fact}" for fact in FACTS)}
                 FROM {self.connection.ids} AS i JOIN organism o ON o.id = i.id""",
             (packed,),
         ):
             digest = None if digest is None else bytes(digest)
-            known = {fact for fact, value in zip(FACTS, facts, strict=True) if value is not None}
+            known = {fact for fact, value in zip(FACTS, rest[5:], strict=True) if value is not None}
+            ghost, epigenetic, protected, hub, retracted = map(bool, rest[:5])
             self.known[own] = _Known(
-                digest, bool(ghost), bool(epigenetic), bool(protected), status, known, bool(hub)
+                digest, ghost, epigenetic, protected, status, known, hub, retracted
             )
         for own, name in self.connection.rows(
             f"""SELECT n.organism, n.name FROM {self.connection.ids} AS i
@@ -786,7 +790,7 @@ class _Batch:
         self.ranks[own] = rank
         self.known[own] = _Known(
             new.digest, new.ghost, new.epigenetic, new.protected, new.status, set(new.facts),
-            new.digest is None and _at_hub(new),
+            new.digest is None and _at_hub(new), new.retracted is not None,
         )  # fmt: skip
         self._row(
             [
@@ -826,18 +830,19 @@ class _Batch:
         epigenetic = new.epigenetic and not known.epigenetic
         status = new.status if known.ghost and new.status != known.status else None
         done = Registered(own, False, False, became or (known.ghost and bool(new.events)))
-        if became or identified or facts or protected or epigenetic or status:
+        if protected:
+            self.protected.append((own,))
+        if became or identified or facts or epigenetic or status:
             done.changed = True
             self.updates.append(
                 (
                     new.digest, int(known.ghost and new.ghost),
                     *map(new.facts.get, FACTS),
-                    self._registered(new),
-                    status, int(new.epigenetic), int(new.protected), own,
+                    self._registered(new), status, int(new.epigenetic), own,
                 )
             )  # fmt: skip
         self.late += [(own, *rest) for rest in linked]
-        if became:
+        if became and known.retracted:
             self.retracted.append((None, own))
         if became and not new.events:
             self.events.append((own, "registered", self._body(new) | {"was": "ghost"}))
@@ -852,6 +857,7 @@ class _Batch:
             known.digest or new.digest, known.ghost and new.ghost, known.epigenetic or epigenetic,
             known.protected or protected, status or known.status, known.facts | facts.keys(),
             not (known.digest or new.digest) and (known.hub or _at_hub(new)),
+            known.retracted and not became,
         )  # fmt: skip
         return done
 
@@ -985,6 +991,7 @@ class _Batch:
         many(INSERT_ORGANISM, self.organisms)
         many(UPDATE_ORGANISM, self.updates)
         many("UPDATE organism SET retracted = ? WHERE id = ?", self.retracted)
+        many("UPDATE organism SET protected = 1 WHERE id = ?", self.protected)
         many("INSERT INTO name (name, version, organism, rank) VALUES (?, ?, ?, ?)", self.names)
         many(
             "INSERT INTO place (id, organism, uri, host, gone_at) VALUES (?, ?, ?, ?, ?)",
@@ -1205,8 +1212,7 @@ INSERT_ORGANISM = f"""INSERT INTO organism
 UPDATE_ORGANISM = f"""UPDATE organism SET digest = coalesce(digest, ?), ghost = ?,
   {", ".join(f"{fact} = coalesce({fact}, ?)" for fact in FACTS)},
   registered = coalesce(registered, ?), status = coalesce(?, status),
-  epigenetic = CASE WHEN epigenetic = 1 THEN 1 ELSE ? END,
-  protected = CASE WHEN protected = 1 THEN 1 ELSE ? END WHERE id = ?"""
+  epigenetic = CASE WHEN epigenetic = 1 THEN 1 ELSE ? END WHERE id = ?"""
 
 ABSORB = (
     """UPDATE name SET organism = {keep}, rank = rank + 1 + (SELECT coalesce(max(n.rank), -1)

@@ -80,7 +80,7 @@ PURPOSES: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Keep": {
         "doctor": ("checking:doctor", "what is wrong with the registry, and what mends it"),
-        "db": ("keeping:db", "the database: db upgrade, backup, restore, copy"),
+        "db": ("keeping:db", "the database: db upgrade, backup, restore, copy, roles"),
         "completion": ("keeping:completion", "print shell completion for bash, zsh or fish"),
     },
 }

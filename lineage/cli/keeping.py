@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lineage.cli.common import asked, emit, json_option, open_registry, registry_options
+from lineage.cli.common import asked, emit, json_option, note, open_registry, registry_options
 from lineage.cli.reading import counted
 from lineage.shown import shown, size
 
@@ -103,6 +103,34 @@ def copy(source: str, target: str, as_json: bool) -> None:
     rows = counted(sum(done.rows.values()), "row")
     held = counted(done.organisms, "organism")
     click.echo(f"{held}, {rows}, copied to {shown(done.target)} and compared.")
+
+
+@db.command()
+@click.option("--prefix", help="Call them PREFIX_reader and so on; by default after the database.")
+@click.option("--apply", is_flag=True, help="Make the roles, and set their rights.")
+@json_option
+@registry_options
+def roles(prefix: str | None, apply: bool, as_json: bool) -> None:
+    """Roles for a team on PostgreSQL: who reads, who records, who corrects and culls.
+
+    Shows the SQL, which an administrator may run as well. A reader reads. A writer also records:
+    registers, scores, meters, links, tags. An owner also takes back, renames and culls. After
+    `lineage db upgrade`, once more with --apply.
+    """
+    from lineage.roles import roles
+
+    done = roles(asked().get("db"), prefix=prefix, apply=apply)
+    if as_json:
+        emit(done)
+        return
+    for statement in () if apply else done.sql:
+        click.echo(f"{shown(statement)};")
+    listed = ", ".join(map(shown, done.names.values()))
+    if apply:
+        note(f"{shown(done.registry)} has the roles {listed}.")
+    else:
+        note(f"Nothing was changed. With --apply these are run in {shown(done.registry)}.")
+    note("A person gets one with: GRANT role TO person;")
 
 
 @click.command()
