@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -31,6 +31,9 @@ FILE = "registry.db"
 BUSY_SECONDS = 30
 SCHEMA_LOCK = 0x6C696E65  # "line": one advisory lock of PostgreSQL for all who write
 BEGIN_TO_WRITE = f"BEGIN; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"  # one round trip
+
+MANY = 50
+"""Rows from which COPY is faster than INSERT."""
 
 NO_PRIVILEGE = "42501"
 """The code of PostgreSQL for what a user has no right to (its manual, appendix A)."""
@@ -164,6 +167,16 @@ def _percent(sql: str) -> str:
     return sql.replace("%", "%%").replace("?", "%s")
 
 
+_PLAIN_INSERT = re.compile(r"\s*INSERT INTO (\w+)\s*\(([^()]*)\)\s*VALUES \([?, ]*\)\s*")
+
+
+@lru_cache(maxsize=1024)
+def _copy_of(sql: str) -> str | None:
+    """The COPY that does what a plain INSERT of many rows does."""
+    plain = _PLAIN_INSERT.fullmatch(sql)
+    return plain and f"COPY {plain[1]} ({plain[2]}) FROM STDIN"
+
+
 class Connection:
     """One driver connection. Statements use `?`; rows are tuples."""
 
@@ -183,8 +196,30 @@ class Connection:
 
     def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row."""
-        if rows:
-            self.cursor.executemany(_percent(sql) if self.postgresql else sql, rows)
+        if not rows:
+            return
+        if not self.postgresql:
+            self.cursor.executemany(sql, rows)
+        elif len(rows) == 1:  # executemany would wait for the server once more
+            self.cursor.execute(_percent(sql), rows[0])
+        elif len(rows) >= MANY and (copy := _copy_of(sql)):
+            with self.cursor.copy(copy) as stream:
+                for row in rows:
+                    stream.write_row(row)
+        else:
+            self.cursor.executemany(_percent(sql), rows)
+
+    def sending(self, rows: int) -> AbstractContextManager[Any]:
+        """Within it, PostgreSQL is not waited for after each statement that gives nothing back;
+        what fails raises later, at the end of the block at the latest. Not where so many rows are
+        written that they go by COPY, which waits itself."""
+        if not self.postgresql or rows >= MANY:
+            return nullcontext()
+        import psycopg
+
+        supported = psycopg.Pipeline.is_supported()
+        pipeline: AbstractContextManager[Any] = self.raw.pipeline()
+        return pipeline if supported else nullcontext()
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         result: list[Any] = self.execute(sql, params).fetchall()

@@ -260,7 +260,8 @@ def register(
                     raise
                 on_error(index, error)
                 result.append(None)
-        batch.write()
+        with act.connection.sending(len(wanted)):
+            batch.write()
     return result
 
 
