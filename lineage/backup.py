@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shlex
 import shutil
 import sqlite3
@@ -18,7 +19,16 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from lineage import copying, schema
-from lineage.database import Database, connect, locate
+from lineage.database import (
+    Address,
+    Connection,
+    Database,
+    check,
+    connect,
+    creation,
+    locate,
+    revision,
+)
 from lineage.errors import InvalidValue, LineageError, RegistryUnavailable, SchemaMismatch
 
 Progress = Callable[[int, int], object]
@@ -78,14 +88,14 @@ def backup(
     """Copy a registry to `file`, readable by the user alone, while others read and write: all of it
     as of one moment. SQLite by its online backup (https://www.sqlite.org/backup.html), verified
     page by page and by the rows of each table; PostgreSQL by its own `pg_dump`, and where that is
-    not on the PATH as an SQLite file, verified row by row.
+    not on the PATH, or older than the server, as an SQLite file, verified row by row.
 
     A file that is there is replaced with `force`, once the new one is whole. Raises InvalidValue
     where it is not, and RegistryUnavailable where no copy could be made; nothing is left then."""
     target = Path(os.path.realpath(Path(file).expanduser()))
     _check_target(database, target, force)
     with _writing(target), _arriving(target) as partial:
-        if database.postgresql and not all(map(shutil.which, ("pg_dump", "pg_restore"))):
+        if database.postgresql and not _dumps(database):
             organisms = _as_sqlite(database, partial)
             restore = f"lineage --db URL db restore {_quoted(target)}"
         elif database.postgresql:
@@ -107,7 +117,8 @@ def restore(
     """Put a copy in the place of the SQLite registry `db`, once it is known to be a registry, whole
     and of a schema that this lineage knows. What was there is kept beside it, as
     `registry.replaced.TIME.db`. An older schema stays as it is: `upgrade` comes next. Into
-    PostgreSQL a copy that is an SQLite file goes too, where the database holds no organism yet.
+    PostgreSQL a copy that is an SQLite file goes too; what was there is kept in a schema of its
+    own, `lineage_replaced_TIME`.
 
     Nobody else may have the registry open: what others remember of it would not be true any more,
     and what they write would go to the kept file. Raises InvalidValue for a file that cannot be
@@ -116,10 +127,7 @@ def restore(
     address = locate(db)
     source = Path(file).expanduser().absolute()
     if address.file is None and not _is_dump(source):
-        copied_rows = copying.copy(source, str(address.url.render_as_string(hide_password=False)))
-        return Restored(
-            str(address), str(source), copied_rows.organisms, schema.REVISIONS[-1], None
-        )
+        return _into_postgresql(source, address)
     if address.file is None:
         raise InvalidValue(
             f"{address} is PostgreSQL: bring a dump back with `pg_restore --clean --if-exists "
@@ -395,12 +403,75 @@ def _is_dump(source: Path) -> bool:
         return False
 
 
+def _into_postgresql(source: Path, address: Address) -> Restored:
+    """Copy an SQLite registry into PostgreSQL, in one transaction with the move of what is there
+    into a schema of its own."""
+    _schema_of(source)
+    with (
+        closing(connect(source, create=False)) as old,
+        closing(Database(address, durable=True, allow_network_fs=False)) as target,
+    ):
+        found = revision(target)
+        if found is None:
+            check(target, create=True)
+        with target.write() as connection:
+            kept = None
+            if found is not None:
+                _expect_alone(connection, str(address))
+                kept = _put_away(connection)
+                for statement in creation("postgresql"):
+                    connection.execute(statement)
+            copied = copying.into(old, target)
+    return Restored(str(address), str(source), copied.organisms, schema.REVISIONS[-1], kept)
+
+
+def _expect_alone(connection: Connection, where: str) -> None:
+    others = connection.value(
+        """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+           AND backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+    )
+    if others:
+        raise RegistryUnavailable(
+            f"{where} is in use: {others} more connected, who would go on with what they remember. "
+            "End them and try again; `SELECT * FROM pg_stat_activity` names them."
+        )
+
+
+def _put_away(connection: Connection) -> str:
+    """Move the tables of the registry, with all that belongs to them, into a new schema; its name.
+    """
+    space = connection.value("SELECT quote_ident(current_schema())")
+    kept = f"lineage_replaced_{datetime.now(UTC).strftime('%Y%m%dt%H%M%S%fz')}"
+    connection.execute(f"CREATE SCHEMA {kept}")
+    for table in schema.metadata.tables:
+        connection.execute(f'ALTER TABLE IF EXISTS {space}."{table}" SET SCHEMA {kept}')
+    functions = connection.rows(
+        """SELECT quote_ident(p.proname) FROM pg_proc p JOIN pg_namespace n
+             ON n.oid = p.pronamespace
+           WHERE n.nspname = current_schema() AND p.proname LIKE 'lineage!_%' ESCAPE '!'"""
+    )
+    for (function,) in functions:
+        connection.execute(f"ALTER FUNCTION {space}.{function}() SET SCHEMA {kept}")
+    return kept
+
+
 def _as_sqlite(database: Database, partial: Path) -> int:
     """Copy PostgreSQL into an SQLite file, and compare; how many organisms are in it."""
     with closing(connect(partial)) as target:
         copied = copying.into(database, target)
         target.connection.execute("PRAGMA journal_mode=DELETE")  # all in one file
     return copied.organisms
+
+
+def _dumps(database: Database) -> bool:
+    """Whether there are a pg_dump and a pg_restore that know this server: not older than it."""
+    dump = shutil.which("pg_dump")
+    if dump is None or shutil.which("pg_restore") is None:
+        return False
+    with database.faults():
+        server = int(database.connection.value("SHOW server_version_num")) // 10_000
+    told = re.search(r"\(PostgreSQL\) (\d+)", _run([dump, "--version"], {}))
+    return told is not None and int(told[1]) >= server
 
 
 def _dump(database: Database, partial: Path) -> int:

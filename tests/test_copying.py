@@ -124,12 +124,33 @@ def test_a_backup_of_postgresql_without_its_programs(
     done = CliRunner().invoke(main, ["--db", postgres, "db", "backup", str(file), "--json"])
     assert done.exit_code == 0, done.output
     assert contents(str(file)) == before
-    refused = CliRunner().invoke(main, ["--db", postgres, "db", "restore", str(file)])
-    assert refused.exit_code == 2
-    assert "is not empty" in refused.stderr
     with lineage.open(postgres) as registry:
-        registry.database.connection.execute("DROP SCHEMA public CASCADE")
-        registry.database.connection.execute("CREATE SCHEMA public")
-    back = CliRunner().invoke(main, ["--db", postgres, "db", "restore", str(file)])
-    assert back.exit_code == 0, back.output
-    assert contents(postgres) == before
+        registry.register(name="later", digest="e" * 64)
+        later = contents(postgres)
+        refused = CliRunner().invoke(main, ["--db", postgres, "db", "restore", str(file)])
+        assert refused.exit_code == 3
+        assert "1 more connected" in refused.stderr
+    assert contents(postgres) == later
+    for _ in range(2):
+        back = CliRunner().invoke(main, ["--db", postgres, "db", "restore", str(file), "--json"])
+        assert back.exit_code == 0, back.output
+        assert contents(postgres) == before
+        kept = json.loads(back.stdout)["kept"]
+        assert contents(f"{postgres}&options=-csearch_path%3D{kept}") == later
+        with lineage.open(postgres) as registry:
+            assert registry.register(name="after").version == 1
+            assert registry.doctor().sound
+            later = contents(postgres)
+
+
+def test_a_pg_dump_older_than_the_server_is_not_asked(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("pg_dump", "pg_restore"):
+        (tmp_path / program).write_text(f"#!/bin/sh\necho '{program} (PostgreSQL) 9.6.1'\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    grow(postgres)
+    with lineage.open(postgres) as registry:
+        registry.backup(tmp_path / "kept")
+    assert contents(str(tmp_path / "kept")) == contents(postgres)

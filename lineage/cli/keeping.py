@@ -39,8 +39,8 @@ def upgrade() -> None:
 def backup(file: str, force: bool, as_json: bool) -> None:
     """Copy the registry to FILE, verified, while others go on writing.
 
-    SQLite by its online backup, PostgreSQL by pg_dump, or as an SQLite file where there is no
-    pg_dump. The file is there once it is whole.
+    SQLite by its online backup, PostgreSQL by pg_dump, or as an SQLite file where there is none
+    that knows the server. The file is there once it is whole.
     """
     from lineage.cli.checking import progress
 
@@ -62,8 +62,8 @@ def backup(file: str, force: bool, as_json: bool) -> None:
 def restore(file: str, as_json: bool) -> None:
     """Bring a backup back. What it replaces is kept beside it.
 
-    Nobody else may have the registry open meanwhile. PostgreSQL must be empty, and takes SQLite
-    files; pg_restore brings back what pg_dump wrote.
+    Nobody else may have the registry open meanwhile. PostgreSQL takes SQLite files, and keeps what
+    it held in a schema of its own; pg_restore brings back what pg_dump wrote.
     """
     from lineage.backup import restore
     from lineage.cli.checking import progress
