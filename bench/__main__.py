@@ -30,6 +30,7 @@ from bench import (
     selecting,
     space,
     starting,
+    team,
     training,
     writing,
 )
@@ -50,6 +51,7 @@ class Size:
     table: int
     mlflow: int
     crowd: tuple[int, int, int]
+    team: tuple[int, int, int]
     starts: int
     niches: int
     trees: int
@@ -60,10 +62,10 @@ class Size:
 
 
 NORMAL = Size(10_000, 200_000, (1_000, 10_000, 100_000), 1_000, 2_000, 7, 20_000, 20_000, 10,
-              (32, 50, 10), 15, 1_000, 500, (5_000, 20_000, 100_000),
+              (32, 50, 10), (32, 25, 3), 15, 1_000, 500, (5_000, 20_000, 100_000),
               (20_000, 60_000, 200_000), (10_000, 100_000), 300)  # fmt: skip
 SCALE = Size(10_000, 2_000_000, (1_000, 10_000, 100_000), 1_000, 2_000, 4, 20_000, 1_000_000, 10,
-             (32, 50, 10), 15, 1_000, 10_000, (5_000, 20_000, 100_000),
+             (32, 50, 10), (32, 25, 3), 15, 1_000, 10_000, (5_000, 20_000, 100_000),
              (200_000, 600_000, 2_000_000), (100_000, 2_200_000), 1_000)  # fmt: skip
 
 
@@ -121,6 +123,7 @@ def groups(size: Size, folder: Path, with_mlflow: bool) -> Groups:
         "writing": writes,
         "asking": asks,
         "selecting": selects,
+        "team": lambda: iter([team.team(*size.team)]),
         "doctor": lambda: iter([keeping.health(large(), size.large)]),
         "culling": lambda: iter([attack.under_attack(folder, size.trees)]),
         "training": lambda: iter([training.hooks(folder, 90.0, 64)]),
@@ -157,8 +160,8 @@ def main() -> None:
     parser.add_argument("--scale", action="store_true", help="two million organisms")
     parser.add_argument("--no-mlflow", action="store_true", help="leave MLflow out")
     parser.add_argument(
-        "--only", nargs="+", metavar="GROUP", help="writing, asking, selecting, doctor, culling, "
-        "training, scanning, hub, drawing or exploring, and not all of them",
+        "--only", nargs="+", metavar="GROUP", help="writing, asking, selecting, team, doctor, "
+        "culling, training, scanning, hub, drawing or exploring, and not all of them",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all medians there too")
     asked = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Many processes that register in one PostgreSQL at the same time, against as many that send the very
+"""Many processes that register in one PostgreSQL at the same time, against as many that send the
 statements of a registration through bare psycopg. Run as a module it is one of the many."""
 
 from __future__ import annotations

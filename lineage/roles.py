@@ -23,7 +23,7 @@ RECORDED = (
 )  # fmt: skip
 """Where a writer adds rows: everywhere but in the quarantine."""
 
-INDEX = ("setting", "label", "graft", "label_score")
+INDEX = ("setting", "label", "graft", "label_score", "label_niche", "stripe")
 """The interval snapshot, which is rebuilt from the rest: a writer may do anything to it."""
 
 UPDATED = {

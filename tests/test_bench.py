@@ -24,6 +24,7 @@ from bench import (
     selecting,
     space,
     starting,
+    team,
     timing,
     training,
     writing,
@@ -228,3 +229,8 @@ def test_cull_under_attack_is_a_row(tmp_path):
     figure = attack.under_attack(tmp_path, 12)
     assert figure.met
     assert figure.measured == "0 wrong files moved"
+
+
+def test_of_a_team_on_postgresql_nothing_is_lost(postgres_url):
+    told = team.team(clients=2, each=3, rounds=1)
+    assert (told.raw["lost"], told.raw["deadlocks"], told.raw["failed"]) == (0, 0, 0)

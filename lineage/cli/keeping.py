@@ -111,7 +111,7 @@ def copy(source: str, target: str, as_json: bool) -> None:
 @json_option
 @registry_options
 def roles(prefix: str | None, apply: bool, as_json: bool) -> None:
-    """Roles for a team on PostgreSQL: who reads, who records, who corrects and culls.
+    """Roles of a team on PostgreSQL: who reads, records, culls.
 
     Shows the SQL, which an administrator may run as well. A reader reads. A writer also records:
     registers, scores, meters, links, tags. An owner also takes back, renames and culls. After
