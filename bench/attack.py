@@ -54,6 +54,7 @@ class Attack:
         self.forbidden: dict[int, str] = {}
         self.judged, self.writing = "", False
         self.gone: set[int] = set()
+        self.looked_at: set[int] = set()
         self.held: list[int] = []
         self.wrong: list[str] = []
         self.place = top / "runs" / "checkpoint-5"
@@ -178,7 +179,8 @@ class Attack:
         self._forbid(path, "a living organism lists it")
 
     def hold_open(self, path: Path) -> None:
-        """Somebody has the file open, to write into it when it may be in quarantine already."""
+        """Somebody has the file open, to write into it when it may be in quarantine already. After
+        the last look at it nothing can tell; before it is deleted, it is looked at again."""
         self.held.append(os.open(path, os.O_RDWR))
 
     def write_through(self, path: Path) -> None:
@@ -186,7 +188,8 @@ class Attack:
             held = self.random.choice(self.held)
             byte = os.pread(held, 1, 0) or b"x"
             os.pwrite(held, bytes([(byte[0] + 1) % 256]), 0)
-            self.forbidden.setdefault(os.fstat(held).st_ino, "it has changed")
+            if (own := os.fstat(held).st_ino) not in self.looked_at:
+                self.forbidden.setdefault(own, "it has changed")
 
     def judge(self, path: Path) -> None:
         """Somebody takes the mark back, or protects it."""
@@ -270,15 +273,22 @@ class Attack:
             recording(act, one, spot, moved, folder)
 
         real = {name: getattr(os, name) for name in STEPS}
-        recording, store = acts._record, self.registry.store
+        def touched(box: quarantine.Box, path: str) -> bool:
+            if (status := box.status(path)) is not None:
+                self.looked_at.add(status.st_ino)
+            return touching(box, path)
+
+        recording, store, touching = acts._record, self.registry.store, quarantine.touched
         acting = store.act
         for name, function in real.items():
             setattr(os, name, between(function))
         acts._record, store.act = record, writing  # type: ignore[method-assign]
+        quarantine.touched = touched
         try:
             yield strike
         finally:
             store.act = acting  # type: ignore[method-assign]
+            quarantine.touched = touching
             acts._record = recording
             for name, function in real.items():
                 setattr(os, name, function)
@@ -321,9 +331,9 @@ class Attack:
             elif path.is_file():
                 within = path.relative_to(boxes).parts[2:]
                 sha256 = self.files.get(self.place.joinpath(*within))
-                changed = self.forbidden.get(path.lstat().st_ino) == "it has changed"
-                same = hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-                if not same and not changed:  # after it was read
+                own = path.lstat().st_ino
+                late = own in self.looked_at or self.forbidden.get(own) == "it has changed"
+                if not late and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
                     yield f"{path} is not what was registered"
 
     def _left_behind(self) -> Iterator[str]:

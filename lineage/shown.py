@@ -94,6 +94,17 @@ def size(count: float) -> str:
     return si(count, "B")
 
 
+_LARGE = {"token": (1e6, "Mtok"), "character": (1e6, "Mchar")}
+
+
+def per(amount: float, unit: str) -> str:
+    """Joules per `unit`, of tokens and characters a million: `6.4 J/Mtok`. Of `byte`, bytes."""
+    many, short = _LARGE.get(unit, (1.0, unit))
+    if unit == "byte":
+        return size(amount)
+    return f"{joules(amount * many)}/{short}"
+
+
 def count(number: float) -> str:
     """A number of parameters, tokens or the like as trainers say it: `950`, `125M`, `7.24B`."""
     number = _three_digits(number)

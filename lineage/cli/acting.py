@@ -25,11 +25,11 @@ from lineage.cli.common import (
     styled,
     table,
 )
-from lineage.cli.common import per as joules_per
 from lineage.cli.reading import block, counted, energy_text, number, score_text, wrapped
 from lineage.errors import InvalidValue, LineageError
 from lineage.organism import Niche, Organism, Score
 from lineage.shown import count, shown, size
+from lineage.shown import per as joules_per
 
 if TYPE_CHECKING:
     from lineage.best import Ranking, Standing

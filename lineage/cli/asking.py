@@ -15,7 +15,6 @@ from lineage.cli.common import (
     emit,
     json_option,
     open_registry,
-    per,
     plain,
     registry_options,
     styled,
@@ -32,7 +31,7 @@ from lineage.cli.reading import (
     wrapped,
 )
 from lineage.organism import RELATIONS, STATUSES, Link, Organism, PowerCost, Score
-from lineage.shown import count, fit, pad, shown, size, width
+from lineage.shown import count, fit, pad, per, shown, size, width
 
 if TYPE_CHECKING:
     from lineage.registry import Difference, FileDifference, NicheDifference

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lineage.shown import UNSAFE, fit, joules, pad, shown, size, width
+from lineage.shown import UNSAFE, fit, pad, shown, width
 
 if TYPE_CHECKING:
     from lineage.registry import Registry
@@ -215,17 +215,3 @@ def styled(text: str, **style: Any) -> str:
         and os.environ.get("TERM") != "dumb"
     )
     return click.style(text, **style) if wanted else text
-
-
-# ---- Figures
-
-
-LARGE = {"token": (1e6, "Mtok"), "character": (1e6, "Mchar")}
-
-
-def per(amount: float, unit: str) -> str:
-    """Joules per `unit`, of tokens and characters a million: `6.4 J/Mtok`."""
-    many, short = LARGE.get(unit, (1.0, unit))
-    if unit == "byte":
-        return size(amount)
-    return f"{joules(amount * many)}/{short}"

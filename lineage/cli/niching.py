@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lineage.cli.common import emit, json_option, open_registry, registry_options, styled, table
-from lineage.cli.selecting import known, value, wrapped
+from lineage.cli.selecting import known, wrapped
 from lineage.errors import InvalidValue
 from lineage.shown import pad, shown, width
 
@@ -66,10 +66,12 @@ def ls(below: str | None, limit: int | None, as_json: bool) -> None:
 
 
 def _row(one: Population) -> tuple[object, ...]:
+    from lineage.trees.words import scored
+
     if one.champion is None or one.joules is None:
         champion: tuple[str, ...] = ("none", "", "")
     else:
-        written = value(one.value, one.stderr, one.n)
+        written = scored(one.value, one.stderr, one.n)
         champion = (str(one.champion), written, known(one.joules, one.per, one.source))
     return (str(one.niche), one.living, one.front, one.marked, *champion)
 
@@ -108,12 +110,13 @@ def show(niche: str, split: str, output: str | None, limit: int | None, as_json:
 
 def _say(found: Competition, limit: int | None) -> None:
     from lineage.trees.niche import STATES
+    from lineage.trees.words import scored
 
     terminal = sys.stdout.isatty()
     people = [one for one in found.members if one.state == "front" or not terminal]
     most = limit if limit is not None else SHOWN if terminal else None
     rows = [
-        (str(one.organism), value(one.value, one.stderr, one.n),
+        (str(one.organism), scored(one.value, one.stderr, one.n),
          known(one.joules, one.per, one.source), STATES[one.state])
         for one in people[:most]
     ]  # fmt: skip

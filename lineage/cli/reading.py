@@ -19,7 +19,6 @@ from lineage.cli.common import (
     emit,
     json_option,
     open_registry,
-    per,
     plain,
     registry_options,
     styled,
@@ -37,7 +36,7 @@ from lineage.organism import (
     Score,
     utc,
 )
-from lineage.shown import count, fit, joules, pad, shown, si, size, width
+from lineage.shown import count, fit, joules, pad, per, shown, si, size, width
 
 if TYPE_CHECKING:
     from lineage.organism import Event, Place, Record
@@ -66,14 +65,10 @@ def number(value: float) -> str:
 
 
 def score_text(score: Score) -> str:
-    """`2.310 ± 0.016`: the standard error to two digits (one, where it has no more), and the value
-    to as many places."""
-    error = score.stderr
-    if not error:
-        return number(score.value)
-    digits = 1 if float(f"{error:.0e}") == error else 2
-    places = max(0, digits - 1 - int(f"{error:.{digits - 1}e}".partition("e")[2]))
-    return f"{score.value:.{places}f} ± {error:.{places}f}"
+    """`2.310 ± 0.016`, as `words.scored` has it; `2.31` where no error is known."""
+    from lineage.trees.words import scored
+
+    return scored(score.value, score.stderr) if score.stderr else number(score.value)
 
 
 def power_text(cost: PowerCost) -> str:

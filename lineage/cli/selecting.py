@@ -15,14 +15,13 @@ from lineage.cli.common import (
     json_option,
     note,
     open_registry,
-    per,
     registry_options,
     styled,
     table,
 )
-from lineage.cli.reading import energy_text, score_text
+from lineage.cli.reading import energy_text
 from lineage.errors import InvalidValue
-from lineage.shown import fit, pad, shown, size, width
+from lineage.shown import fit, pad, per, shown, size, width
 
 if TYPE_CHECKING:
     from lineage.organism import Organism
@@ -32,22 +31,8 @@ if TYPE_CHECKING:
 
 SHOWN = 40
 """How many proposals a terminal shows, unless --limit says otherwise."""
-
-GUARDS = {
-    "protected": "protected",
-    "aliased": "holding an alias that the policy spares",
-    "leased": "leased",
-    "load-bearing": "needed by others to run",
-    "young": "too young to judge",
-    "founder": "the only founder of a living clade",
-    "listed": "protected by the policy",
-    "best": "among the best",
-    "last": "among the last of its run",
-    "every": "one of the steps that are kept",
-    "within": "made lately",
-}
-MISSING = {"score": "no score in a niche with a known direction", "cost": "no cost of serving"}
-
+MOST = 1000
+"""How many a page does."""
 
 @click.command()
 @click.option("--apply", is_flag=True, help="Mark them. Without it nothing is changed.")
@@ -71,6 +56,7 @@ MISSING = {"score": "no score in a niche with a known direction", "cost": "no co
     type=click.Path(exists=True, dir_okay=False),
     help="Take the plan of a file, exactly; refused when what it rests on has changed.",
 )
+@click.option("--output", "-o", metavar="FILE.html", type=click.Path(), help="The plan as a page.")
 @click.option("--limit", type=click.IntRange(min=0), help=f"Spell out so many; by default {SHOWN}.")
 @json_option
 @registry_options
@@ -81,6 +67,7 @@ def select(
     simulate: Sequence[str],
     write_plan: str | None,
     from_plan: str | None,
+    output: str | None,
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -100,17 +87,22 @@ def select(
         return
     if (simulate or write_plan) and apply:
         raise click.UsageError("--apply acts; --simulate and --write-plan only look. Choose one.")
+    if output and (simulate or not output.lower().endswith((".html", ".htm"))):
+        raise click.UsageError("--output draws a plan as a page, FILE.html; --simulate has none.")
     registry = open_registry()
     if simulate:
         _simulate(registry, chosen, simulate, as_json)
         return
-    if limit is None and not as_json and sys.stdout.isatty():
-        limit = SHOWN
+    if limit is None and not as_json and (output or sys.stdout.isatty()):
+        limit = MOST if output else SHOWN
     plan = registry.select(
         chosen, apply=apply, details=limit, write_plan=write_plan, from_plan=from_plan
     )
+    drawn = None if output is None else _draw(registry, plan, chosen, from_plan, output)
     if as_json:
         emit(plan)
+    elif drawn is not None:
+        click.echo(drawn)
     elif sys.stdout.isatty():
         say(plan)
     else:
@@ -120,6 +112,27 @@ def select(
             f"the plan is in {write_plan}. `lineage select --from-plan {write_plan} --apply` "
             "marks exactly these."
         )
+
+
+def _draw(
+    registry: Registry, plan: Plan, policy: Policy, from_plan: str | None, output: str
+) -> str:
+    """Write the plan as a page; its path."""
+    from lineage.cli.drawing import write
+    from lineage.selection import planfile
+    from lineage.selection import policy as policies
+    from lineage.trees import plan as page
+
+    if from_plan is not None:
+        policy, _ = planfile.read(from_plan)
+    drawn = page.render(
+        plan,
+        sentences=policies.describe(policy),
+        fronts=[registry.niche(niche, policy) for niche in page.pictured(plan)],
+        registry=str(registry.database.address),
+        made=datetime.now(UTC),
+    )
+    return write(output, drawn)
 
 
 def _describe(policy: Policy, as_json: bool) -> None:
@@ -163,7 +176,9 @@ def _simulate(
 
 
 def say(plan: Plan) -> None:
-    click.echo(_headline(plan))
+    from lineage.trees.plan import headline
+
+    click.echo(headline(plan))
     if plan.proposals:
         click.echo()
         _proposed(plan.proposals)
@@ -239,24 +254,12 @@ def wrapped(line: str) -> str:
     return click.wrap_text(line, shutil.get_terminal_size().columns)
 
 
-def _headline(plan: Plan) -> str:
-    if not plan.living:
-        return "There is no living organism to judge. `lineage register` adds one."
-    if not plan.proposed:
-        fit = plan.living - plan.kept_count - plan.unscored - plan.uncosted - plan.contested
-        return f"Nothing to mark: {fit:,} of {plan.living:,} living organisms {_justify(fit)}."
-    verb = _justify(plan.proposed)
-    return f"{plan.proposed:,} of {plan.living:,} living organisms no longer {verb}."
-
-
-def _justify(count: int) -> str:
-    return "justifies its power bill" if count == 1 else "justify their power bill"
-
-
 def _rows(proposals: Iterable[Proposal]) -> Iterator[tuple[Any, ...]]:
+    from lineage.trees.words import scored
+
     for one in proposals:
         for reason in one.reasons:
-            own = value(reason.value, reason.stderr, reason.n)
+            own = scored(reason.value, reason.stderr, reason.n)
             mine = (str(one.organism), str(reason.niche), own)
             if one.rule != "dominated" or reason.by is None or reason.by_joules is None:
                 yield (*mine, "", "", "")
@@ -264,24 +267,16 @@ def _rows(proposals: Iterable[Proposal]) -> Iterator[tuple[Any, ...]]:
             yield (
                 *mine,
                 str(reason.by),
-                value(reason.by_value, reason.by_stderr, reason.by_n),
+                scored(reason.by_value, reason.by_stderr, reason.by_n),
                 per(saved, reason.per) if (saved := reason.joules - reason.by_joules) else "",
             )
         if not one.reasons:
             yield (str(one.organism), "", "", "", "", "")
 
 
-def value(known: float | None, stderr: float | None, n: int | None) -> str:
-    """A score with what is known of its error: `2.310 ± 0.016`, `0.9 (n = 1,000)`."""
-    from lineage.organism import Score
-
-    assert known is not None
-    if stderr:
-        return score_text(Score("a/b", known, stderr))
-    return f"{known:.4g}" + (f" (n = {n:,})" if n else "")
-
-
 def _kept(plan: Plan) -> Iterator[str]:
+    from lineage.trees.plan import GUARDS
+
     by_guard: dict[str, list[Organism]] = {}
     for one in plan.kept:
         by_guard.setdefault(one.guard, []).append(one.organism)
@@ -322,11 +317,13 @@ def _frees(plan: Plan) -> Iterator[str]:
 
 def _freed(plan: Plan) -> str:
     """What a plan frees, in words; empty where nothing is known."""
+    from lineage.trees.plan import money
+
     freed = plan.frees
     parts = [
         f"{size(freed.bytes)} of genomes" if freed.bytes else "",
         f"{energy_text(freed.joules)} a month" if freed.joules else "",
-        f"{freed.money:,.2f} {freed.currency} a month" if freed.money else "",
+        f"{money(freed.money, freed.currency)} a month" if freed.money else "",
         f"{freed.gco2e / 1000:,.3g} kg of CO2e a month" if freed.gco2e else "",
     ]
     return ", ".join(filter(None, parts))
@@ -358,6 +355,8 @@ def _revivals(plan: Plan) -> Iterator[str]:
 
 
 def _unknown(plan: Plan) -> Iterator[str]:
+    from lineage.trees.plan import MISSING
+
     counts = {"score": plan.unscored, "cost": plan.uncosted}
     parts = []
     for what, count in counts.items():
@@ -433,6 +432,8 @@ def _standings(rows: list[tuple[str, ...]]) -> None:
 
 
 def _verdict(found: Explanation) -> str:
+    from lineage.trees.plan import MISSING
+
     name = shown(str(found.organism))
     if found.organism.ghost:
         return f"{name} is a ghost: it was named as a parent, and never registered."
@@ -463,13 +464,15 @@ def _niches_of(found: Explanation, verdict: str) -> list[str]:
 
 
 def _standing(one: Reason) -> tuple[str, ...]:
-    written = value(one.value, one.stderr, one.n)
+    from lineage.trees.words import scored
+
+    written = scored(one.value, one.stderr, one.n)
     mine = (str(one.niche), written, known(one.joules, one.per, one.source))
     if one.by is None:
         return (*mine, "on the front" if one.verdict == "front" else one.verdict)
     assert one.by_joules is not None
     power = known(one.by_joules, one.per, one.by_source)
-    by = value(one.by_value, one.by_stderr, one.by_n)
+    by = scored(one.by_value, one.by_stderr, one.by_n)
     return (*mine, f"dominated by {one.by}, {by} at {power}")
 
 
@@ -479,6 +482,8 @@ def known(amount: float, unit: str, source: str | None) -> str:
 
 
 def _remarks(found: Explanation) -> Iterator[str]:
+    from lineage.trees.words import scored
+
     legend = [
         f"{way} is better in {', '.join(niches)}"
         for way in ("higher", "lower")
@@ -489,7 +494,7 @@ def _remarks(found: Explanation) -> Iterator[str]:
     if legend:
         yield styled(f"{'; '.join(legend)}.", dim=True)
     for rival in found.closest:
-        written = value(rival.value, rival.stderr, rival.n)
+        written = scored(rival.value, rival.stderr, rival.n)
         power = known(rival.joules, rival.per, None)
         yield (
             f"Closest to it in {shown(str(rival.niche))}: {shown(str(rival.organism))}, {written} "

@@ -326,12 +326,12 @@ class Sweep:
         found: list[int] = np.setdiff1d(marked, self.obsolete()[1]).tolist()
         return found
 
-    def contested(self) -> int:
-        """How many of the living are on no front and still not obsolete."""
+    def contested(self) -> Ints:
+        """The living that are on no front and still not obsolete."""
         import numpy as np
 
         rest = np.setdiff1d(self.living(), self.of(0))
-        return len(np.setdiff1d(rest, self.obsolete()[0]))
+        return np.setdiff1d(rest, self.obsolete()[0])
 
     def ranks(self) -> dict[int, float]:
         """The fitness of each organism as a rank, 0 for the worst and 1 for the best, in the niche

@@ -135,12 +135,13 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Plan(Answer):
-    """What selection found. `proposed` counts all proposals; `proposals`, `kept`, `unknown` and
-    `revivals` hold the first of each, as many as were asked for. `living` counts the organisms that
-    are alive; `contested` those that stay since only the dominated dominate them; `exact` the
-    proposals that rest on values without errors. `revivable` counts the marked that are obsolete no
-    more. `marked` and `revived`: how many were when the plan was applied, None for a dry run; `run`
-    names that application. `frees` is what all proposals free together."""
+    """What selection found. `proposed` counts all proposals; `proposals`, `kept`, `unknown`,
+    `disputed` and `revivals` hold the first of each, as many as were asked for. `living` counts the
+    organisms that are alive; `contested` those that stay since only the dominated dominate them
+    (`disputed` are the first of them); `exact` the proposals that rest on values without errors.
+    `revivable` counts the marked that are obsolete no more. `marked` and `revived`: how many were
+    when the plan was applied, None for a dry run; `run` names that application. `frees` is what all
+    proposals free together."""
 
     _rows: ClassVar[str] = "proposals"
 
@@ -158,6 +159,7 @@ class Plan(Answer):
     frees: Freed
     revivable: int
     revivals: tuple[Organism, ...]
+    disputed: tuple[Organism, ...] = ()
     budget: Spent | None = None
     marked: int | None = None
     revived: int | None = None
@@ -301,7 +303,9 @@ def told(connection: Connection, decision: Decision, details: int | None = None)
     if uncosted and (details is None or len(unknown) < details):
         unknown += islice(_uncosted(connection, judged), details)
     spelled = [own for own, _ in (*kept[:details], *unknown[:details])]
-    named = _named(connection, [*spelled, *decision.revive[:details]])
+    contested = sweep.contested()
+    disputed = contested[:details].tolist()
+    named = _named(connection, [*spelled, *disputed, *decision.revive[:details]])
     return Plan(
         policy=decision.policy.name,
         living=living,
@@ -312,11 +316,12 @@ def told(connection: Connection, decision: Decision, details: int | None = None)
         unscored=unscored,
         uncosted=uncosted,
         unknown=tuple(Unknown(named[own], what) for own, what in unknown[:details]),
-        contested=sweep.contested(),
+        contested=len(contested),
         exact=sweep.exact([own for own, rule in decision.proposed.items() if rule == DOMINATED]),
         frees=_frees(connection, decision),
         revivable=len(decision.revive),
         revivals=tuple(named[own] for own in decision.revive[:details]),
+        disputed=tuple(named[own] for own in disputed),
         budget=decision.spent,
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lineage.errors import InvalidValue
 from lineage.organism import finite, text, whole
+from lineage.shown import count
 
 KWH = 3.6e6
 """Joules."""
@@ -514,8 +515,8 @@ def _kept(policy: Policy) -> list[str]:
 def _assumed(policy: Policy) -> list[str]:
     found = []
     if policy.traffic:
-        parts = [f"{many:g} {unit}s" for unit, many in policy.traffic.items()]
-        found.append(f"Each serves {' and '.join(parts)} a month, unless its tag traffic says more")
+        parts = [f"{count(many)} {unit}s" for unit, many in policy.traffic.items()]
+        found.append(f"Each serves {' and '.join(parts)} a month, unless its tag traffic says otherwise")
     for price, of in ((policy.price, "kWh"), (policy.storage_price, "GB and month")):
         if price:
             found.append(f"A {of} costs {price.amount:g} {price.currency}")

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from lineage.selection.niches import Competition, Member
-from lineage.shown import joules, shown, size
+from lineage.shown import per as as_per
+from lineage.shown import shown
 
 WIDTH, HEIGHT = 860, 480
 LEFT, RIGHT, TOP, BOTTOM = 78, 24, 30, 52
@@ -34,9 +35,6 @@ svg.niche circle.contested { fill:none; stroke:var(--line); }
 svg.niche circle.obsolete { fill:var(--obsolete); }
 svg.niche circle.marked { fill:var(--grey); }
 """
-
-UNITS = {"token": (1e6, "Mtok"), "character": (1e6, "Mchar")}
-
 
 def svg(found: Competition, per: str | None = None) -> str:
     """The picture of one unit of cost: the one asked for, else the most common."""
@@ -103,13 +101,12 @@ def _axes(found: Competition, members: Sequence[Member], scale: _Scale) -> Itera
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.6g}</text>'
     per = members[0].per if members else "token"
-    for at in _ticks(scale.low, scale.high):
-        cost = 10**at if scale.log else at
+    for cost in (_powers if scale.log else _ticks)(scale.low, scale.high):
         x = scale.x(cost)
         if cost >= 0 and x < WIDTH - RIGHT - 30:  # a label that would be cut is left out
             yield (
                 f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">'
-                f"{_text(_cost(cost, per))}</text>"
+                f"{_text(as_per(cost, per))}</text>"
             )
     better = "higher" if found.direction == "higher" else "lower"
     counted = ", ".join(f"{many:,} {state}" for state, many in found.counts.items() if many)
@@ -119,19 +116,27 @@ def _axes(found: Competition, members: Sequence[Member], scale: _Scale) -> Itera
     )
 
 
-def _cost(cost: float, per: str) -> str:
-    if per == "byte":
-        return size(cost)
-    many, short = UNITS.get(per, (1.0, per))
-    return f"{joules(cost * many)}/{short}"
-
-
 def _ticks(low: float, high: float) -> list[float]:
     """About six round numbers between two."""
     step = 10 ** math.floor(math.log10((high - low) / 6))
     step *= min((1, 2, 5, 10), key=lambda one: abs((high - low) / (one * step) - 6))
     first = math.ceil(low / step)
     return [number * step for number in range(first, math.floor(high / step) + 1)]
+
+
+def _powers(low: float, high: float) -> list[float]:
+    """Up to eight round numbers between two powers of ten: 1, 2 and 5 of each, or 1, or every
+    second 1 ..."""
+    first, last = math.floor(low), math.ceil(high)
+    fine = [digit * 10.0**power for power in range(first, last + 1) for digit in (1, 2, 5)]
+    whole = [10.0**power for power in range(first, last + 1)]
+    found: list[float] = []
+    for step in range(1, last - first + 2):
+        for among in (fine, whole) if step == 1 else (whole[::step],):
+            found = [one for one in among if low <= math.log10(one) <= high]
+            if len(found) <= 8:
+                return found
+    return found
 
 
 def _line(found: Competition, members: Sequence[Member], scale: _Scale) -> Iterator[str]:
@@ -156,7 +161,7 @@ def _dot(one: Member, scale: _Scale) -> str:
         up, down = scale.y(one.value + one.stderr), scale.y(one.value - one.stderr)
         error = f'<line class="error" x1="{x:.1f}" x2="{x:.1f}" y1="{up:.1f}" y2="{down:.1f}"/>'
     radius = 4 if one.state == "front" else 2.6
-    told = f"{one.organism}: {one.value:.6g} at {_cost(one.joules, one.per)}, {one.state}"
+    told = f"{one.organism}: {one.value:.6g} at {as_per(one.joules, one.per)}, {one.state}"
     return (
         f'{error}<circle class="{one.state}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
         f"<title>{_text(told)}</title></circle>"
@@ -231,7 +236,7 @@ def page(found: Competition) -> str:
         f"<tr><td>{_text(str(one.organism))}</td>"
         f'<td class="figure">{one.value:.6g}{f" ± {one.stderr:.2g}" if one.stderr else ""}</td>'
         f'<td class="figure">{"~" if one.source == "estimated" else ""}'
-        f"{_text(_cost(one.joules, one.per))}</td><td>{STATES[one.state]}</td></tr>"
+        f"{_text(as_per(one.joules, one.per))}</td><td>{STATES[one.state]}</td></tr>"
         for one in listed
     ]
     return PAGE.format(

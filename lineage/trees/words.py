@@ -135,6 +135,17 @@ def joules_per(costs: Iterable[PowerCost | None]) -> dict[str, Joules]:
     return scales
 
 
+def scored(value: float | None, stderr: float | None = None, n: int | None = None) -> str:
+    """A score with what is known of its error: `2.310 ± 0.016`, `0.9 (n = 1,000)`. The standard
+    error to two digits (one, where it has no more), and the value to as many places."""
+    assert value is not None
+    if not stderr:
+        return f"{value:.4g}" + (f" (n = {n:,})" if n else "")
+    digits = 1 if float(f"{stderr:.0e}") == stderr else 2
+    places = max(0, digits - 1 - int(f"{stderr:.{digits - 1}e}".partition("e")[2]))
+    return f"{value:.{places}f} ± {stderr:.{places}f}"
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """`1 merge`, `1,200 merges`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
