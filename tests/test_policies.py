@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import lineage
 from lineage import PowerCost
+from lineage.cli import selecting
 from lineage.errors import InvalidValue, NotFound
 from lineage.selection import budget, policy
 from lineage.selection.planfile import Outdated
@@ -89,8 +90,8 @@ def test_every_setting_can_be_written_and_is_told():
     assert policy.of_plain(json.loads(json.dumps(policy.plain(found)))) == found
     told = " ".join(policy.describe(found))
     for word in ("sft-*", "team=a", "30 days", "prod", "keep*", "7 days", "3 best of each clade",
-                 "last 2", "1,000 steps", "12 hours", "500 EUR a month", "0.02 EUR", "oldest",
-                 "10% fewer bytes", "x/loss", "380 g"):  # fmt: skip
+                 "2 last", "1,000 steps", "12 hours", "500 EUR a month", "0.02 EUR", "oldest",
+                 "10 % fewer bytes", "x/loss", "380 g"):  # fmt: skip
         assert word in told, word
 
 
@@ -324,3 +325,41 @@ def test_what_is_no_plan_is_refused(tmp_path, written):
     file.write_text(written)
     with lineage.open(tmp_path / "r.db") as registry, pytest.raises(InvalidValue, match="plan"):
         registry.select(from_plan=file, apply=True)
+
+
+def test_who_goes_for_the_budget_frees_all_that_it_uses(tmp_path):
+    """Nobody serves in its place, so the sums of the plan and of the budget agree."""
+    with lineage.open(tmp_path / "r.db") as registry:
+        for name, score, joules in (("a", 0.5, 2.0), ("b", 0.9, 1.0)):
+            registry.register(
+                name=name, fitness={"x/acc": score},
+                power=PowerCost(joules=joules, phase="serving", per="token", source="measured"),
+            )  # fmt: skip
+        (found,) = policy.parse(
+            '[p]\ntraffic = "1e6 tokens/month"\nbudget = "0.1 kWh/month"'
+        ).values()
+        plan = registry.select(found)
+    assert {one.rule for one in plan.proposals} == {"budget"}
+    assert plan.frees.joules == pytest.approx(plan.budget.before - plan.budget.after)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ("frontier", ["no longer justifies", "Kept though beaten: c", "`lineage select --apply`"]),
+        ("best-per-niche", ["is kept by nothing", "Kept: ", "--policy best-per-niche --apply"]),
+    ],
+)
+def test_what_a_plan_says_is_of_its_policy(tmp_path, capsys, chosen, told):
+    with lineage.open(tmp_path / "r.db") as registry:
+        for name, score in (("a", 0.5), ("b", 0.9), ("c", 0.4)):
+            registry.register(
+                name=name, fitness={"x/acc": score},
+                power=PowerCost(joules=1.0, phase="serving", per="token", source="measured"),
+            )  # fmt: skip
+        registry.protect("c")
+        plan = registry.select(chosen)
+    selecting.say(plan, selecting._asked(chosen, None))
+    said = capsys.readouterr().out
+    for words in told:
+        assert words in said

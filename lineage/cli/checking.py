@@ -4,8 +4,6 @@ nothing, and what is derived is rebuilt when a person says so."""
 from __future__ import annotations
 
 import contextlib
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -13,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lineage.cli.common import emit, json_option, open_registry, plain, registry_options, styled
+from lineage.cli.common import (
+    emit,
+    json_option,
+    open_registry,
+    plain,
+    registry_options,
+    status_line,
+    styled,
+)
 from lineage.cli.reading import counted
 from lineage.cli.selecting import wrapped
 from lineage.shown import shown, size
@@ -113,22 +119,9 @@ def _mend(
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Tells on stderr how much of how much is done: on a terminal only, and after a second."""
-    start = told = time.monotonic()
-    terminal = sys.stderr.isatty()
-
-    def tell(what: str, done: int, of: int) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if terminal and now - start > 1 and now - told > 0.1:
-            told = now
-            click.echo(f"\r{what}: {done / of if of else 1:.0%}\033[K", err=True, nl=False)
-
-    try:
-        yield tell
-    finally:
-        if told != start:
-            click.echo("\r\033[K", err=True, nl=False)
+    """Tells how much of how much is done."""
+    with status_line() as tell:
+        yield lambda what, done, of: tell(lambda _: f"{what}: {done / of if of else 1:.0%}")
 
 
 def _say(found: Checkup) -> None:

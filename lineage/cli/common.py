@@ -3,13 +3,15 @@ Tables are aligned and fit the terminal; into a pipe they go plain, a line a row
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -215,3 +217,27 @@ def styled(text: str, **style: Any) -> str:
         and os.environ.get("TERM") != "dumb"
     )
     return click.style(text, **style) if wanted else text
+
+
+# ---- How far it is
+
+
+@contextlib.contextmanager
+def status_line() -> Iterator[Callable[[Callable[[float], str]], None]]:
+    """A line on stderr that says how far something is, as made from the seconds so far: on a
+    terminal only, after a second, five times a second at most, and gone in the end."""
+    terminal = sys.stderr.isatty()
+    start = told = time.monotonic()
+
+    def tell(words: Callable[[float], str]) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if terminal and now - start > 1 and now - told > 0.2:
+            told = now
+            click.echo(f"\r{words(now - start)}\033[K", err=True, nl=False)
+
+    try:
+        yield tell
+    finally:
+        if told != start:
+            click.echo("\r\033[K", err=True, nl=False)

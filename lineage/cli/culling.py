@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from lineage.cli.common import (
     open_registry,
     plain,
     registry_options,
+    status_line,
     styled,
     table,
 )
@@ -131,7 +131,7 @@ def restore(refs: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         emit(_moves_object(moves))
     elif sys.stdout.isatty():
-        _show_moves(moves, "put back", "Nothing is in quarantine.")
+        _show_moves(moves, "put back", "" if refs else "Nothing is in quarantine.")
     else:
         table((), _stored_rows(moves))
         _say_left(moves.stored, err=True)
@@ -163,7 +163,8 @@ def _empty(before: datetime, yes: bool, as_json: bool) -> int:
     if as_json:
         emit(_moves_object(moves))
     elif sys.stdout.isatty():
-        _show_moves(moves, "deleted for good", "Nothing has lain in quarantine for so long.")
+        nothing = "Nothing has lain in quarantine for so long."
+        _show_moves(moves, "deleted for good", nothing, brief=not yes)
     else:
         table((), _stored_rows(moves))
         _say_left(moves.stored, err=True)
@@ -172,23 +173,16 @@ def _empty(before: datetime, yes: bool, as_json: bool) -> int:
 
 @contextlib.contextmanager
 def hashing() -> Iterator[Callable[[int], None]]:
-    """Tells on stderr how much was read: on a terminal only, and after a second."""
-    terminal, done = sys.stderr.isatty(), 0
-    start = told = time.monotonic()
+    """Tells how much was read."""
+    done = 0
+    with status_line() as tell:
 
-    def tell(count: int) -> None:
-        nonlocal done, told
-        done += count
-        now = time.monotonic()
-        if terminal and now - start > 1 and now - told > 0.1:
-            told = now
-            click.echo(f"\rread and compared: {size(done)}\033[K", err=True, nl=False)
+        def read(count: int) -> None:
+            nonlocal done
+            done += count
+            tell(lambda _: f"read and compared: {size(done)}")
 
-    try:
-        yield tell
-    finally:
-        if told != start:
-            click.echo("\r\033[K", err=True, nl=False)
+        yield read
 
 
 # ---- JSON
@@ -245,7 +239,7 @@ def _show_plan(plan: CullPlan) -> None:
         table(("organism", "", ">files", ">size", "which"), rows)
         if len(plan.proposals) > SHOWN:
             click.echo(f"… and {len(plan.proposals) - SHOWN:,} organisms more: --json has all.")
-    click.echo()
+        click.echo()
     _say_kept(plan)
     if plan.applied and plan.files:
         _say(
@@ -264,7 +258,9 @@ def _headline(plan: CullPlan) -> str:
     which = sum(1 for one in plan.proposals if any(one.files))
     if not plan.files:
         held = counted(len(plan.proposals), "organism is", "organisms are")
-        return f"{held} selected against, and no file {'went' if plan.applied else 'can go'}."
+        which_kind = " that only resuming needs" if plan.only else ""
+        done = "went" if plan.applied else "can go"
+        return f"{held} selected against, and no file{which_kind} {done}."
     done = "went into quarantine" if plan.applied else "can go"
     return (
         f"{counted(plan.files, 'file')} of {counted(which, 'organism')} {done}: "
@@ -320,23 +316,23 @@ def _say_kept(plan: CullPlan, err: bool = False) -> None:
         _say(f"Stays: {_some(whose)}: {reason}.", err=err)
 
 
-def _show_moves(moves: Moves, done: str, nothing: str) -> None:
+def _show_moves(moves: Moves, done: str, nothing: str, brief: bool = False) -> None:
+    """What went where; `brief`: the sums, and what stayed."""
     for folder in moves.recovered:
         _say(f"An interrupted cull had left files in {folder}: they are back.")
     if not moves.stored:
-        if not moves.recovered:
+        if nothing and not moves.recovered:
             _say(nothing)
         return
     if moves.files:
         _say(f"{counted(moves.files, 'file')}, {size(moves.bytes)}, {done}.", bold=True)
-        click.echo()
+    if moves.files and not brief:
         rows = [
             (str(one.organism), f"{len(one.files):,}", size(one.bytes), f"{one.at:%Y-%m-%d}",
              one.place)
             for one in moves.stored if one.files
         ]  # fmt: skip
         table(("organism", ">files", ">size", "since", "of"), rows)
-        click.echo()
     _say_left(moves.stored)
 
 

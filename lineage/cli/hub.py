@@ -3,15 +3,21 @@ alone talk to another machine."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from lineage.cli.common import emit, json_option, note, open_registry, registry_options, styled
+from lineage.cli.common import (
+    emit,
+    json_option,
+    note,
+    open_registry,
+    registry_options,
+    status_line,
+    styled,
+)
 from lineage.cli.recording import open_or_make
 from lineage.shown import shown
 
@@ -182,20 +188,6 @@ def _list(reasons: list[tuple[str, str]], count: int) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
-    """Tells on stderr how many models are in: on a terminal only, and after a second."""
-    start = told = time.monotonic()
-    terminal = sys.stderr.isatty()
-
-    def tell(count: int) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if terminal and now - start > 1 and now - told > 0.2:
-            told = now
-            rate = count / (now - start)
-            click.echo(f"\r{count:,} models, {rate:,.0f} a second\033[K", err=True, nl=False)
-
-    try:
-        yield tell
-    finally:
-        if told != start:
-            click.echo("\r\033[K", err=True, nl=False)
+    """Tells how many models are in."""
+    with status_line() as tell:
+        yield lambda count: tell(lambda s: f"{count:,} models, {count / s:,.0f} a second")

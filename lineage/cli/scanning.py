@@ -5,13 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lineage.cli.common import emit, json_option, open_registry, registry_options, table
+from lineage.cli.common import (
+    emit,
+    json_option,
+    open_registry,
+    registry_options,
+    status_line,
+    table,
+)
 from lineage.cli.reading import counted
 from lineage.cli.recording import open_or_make
 from lineage.shown import shown, size
@@ -145,21 +151,7 @@ def _summary(found: Scan) -> str:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[int, int], object] | None]:
-    """Counts on stderr: on a terminal only, and only after a second."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    start = told = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal told
-        if (now := time.monotonic()) - told >= 0.5 and now - start >= 1:
-            told = now
-            click.echo(f"\r{done:,} of {total:,} checkpoints read\033[K", err=True, nl=False)
-
-    try:
-        yield tell
-    finally:
-        if told != start:
-            click.echo("\r\033[K", err=True, nl=False)
+def _progress() -> Iterator[Callable[[int, int], object]]:
+    """Counts the checkpoints that were read."""
+    with status_line() as tell:
+        yield lambda done, total: tell(lambda _: f"{done:,} of {total:,} checkpoints read")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lineage.cli import reading
 from lineage.cli.common import (
     emit,
     json_option,
@@ -104,7 +107,7 @@ def select(
     elif drawn is not None:
         click.echo(drawn)
     elif sys.stdout.isatty():
-        say(plan)
+        say(plan, _asked(policy, from_plan))
     else:
         table((), _rows(plan.proposals))
     if write_plan and not as_json:
@@ -112,6 +115,13 @@ def select(
             f"the plan is in {write_plan}. `lineage select --from-plan {write_plan} --apply` "
             "marks exactly these."
         )
+
+
+def _asked(policy: str, from_plan: str | None) -> str:
+    """The options that make the same plan again."""
+    if from_plan is not None:
+        return f" --from-plan {shlex.quote(from_plan)}"
+    return "" if policy == "frontier" else f" --policy {shlex.quote(policy)}"
 
 
 def _draw(
@@ -170,12 +180,13 @@ def _simulate(
     for word, plan in (("Now", plans[0]), ("Then", plans[1])):
         if freed := _freed(plan):
             lines.append(f"{word} they would free {freed}.")
-        lines += _budget(plan)
+        lines += [f"{word}: {line[0].lower()}{line[1:]}" for line in _budget(plan)]
     for line in lines:
         click.echo(wrapped(shown(line)))
 
 
-def say(plan: Plan) -> None:
+def say(plan: Plan, asked: str = "") -> None:
+    """Tell a plan to people. `asked` are the options that it was made with, ` --policy storage`."""
     from lineage.trees.plan import headline
 
     click.echo(headline(plan))
@@ -188,7 +199,7 @@ def say(plan: Plan) -> None:
     for lines in (_frees, _budget, _kept, _unknown, _revivals):
         for line in lines(plan):
             click.echo(wrapped(line))
-    if line := _next(plan):
+    if line := _next(plan, asked):
         click.echo(wrapped(line))
 
 
@@ -251,7 +262,7 @@ def wrapped(line: str) -> str:
     """A sentence in lines that fit the terminal; into a pipe as it is."""
     if not sys.stdout.isatty():
         return line
-    return click.wrap_text(line, shutil.get_terminal_size().columns)
+    return "\n".join(reading.wrapped(line, shutil.get_terminal_size().columns))
 
 
 def _rows(proposals: Iterable[Proposal]) -> Iterator[tuple[Any, ...]]:
@@ -275,7 +286,7 @@ def _rows(proposals: Iterable[Proposal]) -> Iterator[tuple[Any, ...]]:
 
 
 def _kept(plan: Plan) -> Iterator[str]:
-    from lineage.trees.plan import GUARDS
+    from lineage.trees.plan import GUARDS, unkept
 
     by_guard: dict[str, list[Organism]] = {}
     for one in plan.kept:
@@ -283,7 +294,8 @@ def _kept(plan: Plan) -> Iterator[str]:
     if by_guard:
         parts = [f"{_listed(known)} ({GUARDS[guard]})" for guard, known in by_guard.items()]
         more = plan.kept_count - len(plan.kept)
-        yield f"Kept though beaten: {'; '.join(parts)}{f'; and {more:,} more' if more else ''}."
+        kept = "Kept" if unkept(plan) else "Kept though beaten"
+        yield f"{kept}: {'; '.join(parts)}{f'; and {more:,} more' if more else ''}."
     if plan.contested:
         yield (
             f"Contested, and kept: {plan.contested:,} whom only organisms dominate that are "
@@ -301,10 +313,9 @@ def _frees(plan: Plan) -> Iterator[str]:
             f"Of {whom} of them a score has no known error, and its value is taken as exact: "
             "`lineage score` takes --stderr or --n."
         )
-    estimates = sum(
-        any("estimated" in (r.source, r.by_source) for r in one.reasons) for one in plan.proposals
-    )
-    if estimates:
+    from lineage.trees.plan import estimated
+
+    if estimates := estimated(plan):
         whom = "all" if estimates == len(plan.proposals) else f"{estimates:,}"
         listed = "" if len(plan.proposals) == plan.proposed else " that are listed"
         yield (
@@ -372,7 +383,7 @@ def _listed(known: list[Organism], count: int | None = None, most: int = 5) -> s
     return ", ".join(names) + (", …" if (count or len(known)) > len(names) else "")
 
 
-def _next(plan: Plan) -> str:
+def _next(plan: Plan, asked: str) -> str:
     if plan.marked is not None:
         back = f", revived {plan.revived:,}" if plan.revived else ""
         again = f", `lineage revive --run {plan.run}` all of them" if plan.marked else ""
@@ -384,8 +395,8 @@ def _next(plan: Plan) -> str:
         return ""
     name = shown(str(plan.proposals[0].organism)) if plan.proposals else "NAME"
     return (
-        "Nothing is changed, and no file is touched. `lineage select --apply` marks them; "
-        f"`lineage explain {name}` tells more."
+        f"Nothing is changed, and no file is touched. `lineage select{asked} --apply` marks them; "
+        f"`lineage explain {name}{asked * asked.startswith(' --policy')}` tells more."
     )
 
 
@@ -400,11 +411,14 @@ def explain(ref: str, policy: str, as_json: bool) -> None:
     """Say why an organism lives, or is selected against, niche by niche."""
     from lineage.selection.policy import load
 
-    found = open_registry().explain(ref, load(policy))
+    chosen = load(policy)
+    found = open_registry().explain(ref, chosen)
     if as_json:
         emit(found)
         return
-    click.echo(styled(_verdict(found), bold=True))
+    asked = _asked(policy, None)
+    by_fronts = _by_fronts(chosen)
+    click.echo(styled(wrapped(_verdict(found, asked if by_fronts else None)), bold=True))
     if found.standings:
         rows = [_standing(one) for one in found.standings]
         if sys.stdout.isatty():
@@ -413,6 +427,10 @@ def explain(ref: str, policy: str, as_json: bool) -> None:
             table((), rows)
     for line in _remarks(found):
         click.echo(wrapped(line))
+    if not by_fronts:
+        click.echo(wrapped(
+            f"This policy goes by more than fronts: `lineage select{asked}` has whom it proposes."
+        ))  # fmt: skip
 
 
 def _standings(rows: list[tuple[str, ...]]) -> None:
@@ -428,10 +446,18 @@ def _standings(rows: list[tuple[str, ...]]) -> None:
         if width(line) + width(verdict) <= room:
             click.echo(line + verdict)
         else:
-            click.echo(f"{line.rstrip()}\n      {verdict}")
+            lines = reading.wrapped(verdict, room - 6)
+            click.echo("\n      ".join([line.rstrip(), *lines]))
 
 
-def _verdict(found: Explanation) -> str:
+def _by_fronts(policy: Policy) -> bool:
+    """Whether fronts and guards alone decide whom a policy proposes."""
+    keeps = policy.keep_best or policy.keep_last or policy.keep_every or policy.keep_within
+    more = keeps or policy.budget or any(astuple(policy.scope))
+    return policy.retire == "dominated" and not more
+
+
+def _verdict(found: Explanation, asked: str | None) -> str:
     from lineage.trees.plan import MISSING
 
     name = shown(str(found.organism))
@@ -454,7 +480,8 @@ def _verdict(found: Explanation) -> str:
         return f"{name} is alive: {where}."
     if found.guards:
         return f"{name} is alive though {where}: it is {shown(', '.join(found.guards))}."
-    return f"{name} is alive, but {where}: `lineage select` proposes it."
+    proposed = "" if asked is None else f": `lineage select{asked}` proposes it"
+    return f"{name} is alive, but {where}{proposed}."
 
 
 def _niches_of(found: Explanation, verdict: str) -> list[str]:
@@ -492,7 +519,7 @@ def _remarks(found: Explanation) -> Iterator[str]:
     if any("estimated" in (one.source, one.by_source) for one in found.standings):
         legend.append("~ estimated")
     if legend:
-        yield styled(f"{'; '.join(legend)}.", dim=True)
+        yield f"{'; '.join(legend)}."
     for rival in found.closest:
         written = scored(rival.value, rival.stderr, rival.n)
         power = known(rival.joules, rival.per, None)
@@ -507,8 +534,9 @@ def _remarks(found: Explanation) -> Iterator[str]:
         yield f"It would be kept in any case: {shown(', '.join(found.guards))}."
     if found.mark is not None:
         who = f"{found.mark.user}@{found.mark.host}"
+        verb = "Culled" if found.mark.kind == "culled" else "Marked"
         yield (
-            f"Marked {found.mark.at:%Y-%m-%d %H:%M} UTC by {shown(who)} "
+            f"{verb} {found.mark.at:%Y-%m-%d %H:%M} UTC by {shown(who)} "
             f"with `{shown(found.mark.command)}`. `lineage log {shown(str(found.organism))}` has "
             "the numbers of that day."
         )

@@ -353,10 +353,11 @@ def _sum(values: Iterable[N | None]) -> N | None:
     return sum(known[1:], known[0]) if known else None
 
 
-def _freed(policy: Policy, use: budgets.Use, reasons: Sequence[Reason]) -> Freed:
-    """What one frees: of its joules, what its dominators would not use for the same traffic."""
+def _freed(policy: Policy, use: budgets.Use, rule: str, reasons: Sequence[Reason]) -> Freed:
+    """What one frees: of its joules, what its dominators would not use for the same traffic; all,
+    where it does not go for their sake."""
     joules = use.joules
-    if joules is not None:
+    if joules is not None and rule == DOMINATED:
         shares = [r.by_joules / r.joules for r in reasons if r.by_joules is not None and r.joules]
         joules *= 1 - max(shares, default=0.0)
     money = None
@@ -411,7 +412,7 @@ def proposals(
                 decision.proposed[own],
                 places.get(own),
                 children.get(own, 0),
-                _freed(decision.policy, used[own], reasons),
+                _freed(decision.policy, used[own], decision.proposed[own], reasons),
             )
 
 

@@ -92,7 +92,7 @@ def decide(connection: Connection, file: str | os.PathLike[str]) -> Decision:
     an organism of it would be decided otherwise, or for other numbers."""
     policy, document = read(file)
     today = plans.decide(connection, policy)
-    wanted = {}
+    wanted, kept = {}, dict(today.kept)
     changes = []
     for entry in document["select"]:
         own = _found(connection, entry)
@@ -104,7 +104,8 @@ def decide(connection: Connection, file: str | os.PathLike[str]) -> Decision:
     told = {one.organism.id: one for one in plans.proposals(connection, ids, today)}
     for own, entry in wanted.items():
         if own not in told:
-            changes.append(f"{entry['ref']} would not be proposed any more")
+            why = f" ({kept[own]})" if own in kept else ""
+            changes.append(f"{entry['ref']} would not be proposed any more{why}")
         elif difference := _difference(entry, _entry(told[own])):
             changes.append(f"{entry['ref']}: {difference}")
     revive = []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lineage.errors import InvalidValue
-from lineage.organism import finite, text, whole
+from lineage.organism import finite, text
 from lineage.shown import count
 
 KWH = 3.6e6
@@ -142,9 +142,9 @@ def _within(low: float, high: float, *, open_end: bool = False) -> Callable[[Any
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool):
-        raise InvalidValue(f"is a whole number, not {value!r}")
-    return whole(value, "it", least=1)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidValue(f"is a whole number, 1 or more, not {value!r}")
+    return value
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -154,6 +154,8 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidValue(f"is a text, not {value!r}")
     return text(value, "it")
 
 
@@ -178,9 +180,13 @@ _AMOUNT = re.compile(r"\s*([\d.]+(?:[eE][+-]?\d+)?)\s*(\S.*?)\s*")
 
 def _amount(value: Any, like: str) -> tuple[float, str]:
     match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+    try:
+        number = finite(match[1], "it") if match else None
+    except InvalidValue:
+        number = None
+    if match is None or number is None:
         raise InvalidValue(f"is an amount like {like}, not {value!r}")
-    return finite(match[1], "it"), re.sub(r"\s*/\s*", "/", match[2])
+    return number, re.sub(r"\s*/\s*", "/", match[2])
 
 
 def _budget(value: Any) -> Budget:
@@ -235,7 +241,7 @@ def _table(kind: type, parsers: Mapping[str, Callable[[Any], Any]]) -> Callable[
             raise InvalidValue(f"is a table with {', '.join(parsers)}, not {value!r}")
         found = {}
         for key, held in value.items():
-            _known(key, parsers, "in it")
+            _known(key, parsers, f"has {key!r}, which is unknown")
             try:
                 found[key] = parsers[key](held)
             except InvalidValue as error:
@@ -245,11 +251,11 @@ def _table(kind: type, parsers: Mapping[str, Callable[[Any], Any]]) -> Callable[
     return parse
 
 
-def _known(key: str, parsers: Mapping[str, Any], where: str) -> None:
+def _known(key: str, parsers: Mapping[str, Any], unknown: str) -> None:
     if key not in parsers:
         near = difflib.get_close_matches(key, parsers, 1, 0.5)
         hint = f"Is {near[0]!r} meant?" if near else f"There are: {', '.join(parsers)}."
-        raise InvalidValue(f"{key!r} {where} is unknown. {hint}")
+        raise InvalidValue(f"{unknown}. {hint}")
 
 
 SETTINGS: dict[str, Callable[[Any], Any]] = {
@@ -337,7 +343,7 @@ def _policy(name: str, table: Mapping[str, Any], written: str, file: str) -> Pol
     for key, value in table.items():
         at = f"{file}, line {_line(written, name, key)}"
         try:
-            _known(key, SETTINGS, "in a policy")
+            _known(key, SETTINGS, f"{key!r} in a policy is unknown")
         except InvalidValue as error:
             raise InvalidValue(f"{at}: {error}") from None
         try:
@@ -392,7 +398,7 @@ def changed(policy: Policy, setting: str) -> Policy:
     key, value = key.strip(), value.strip()
     if not equals:
         raise InvalidValue(f"{setting!r} changes nothing. Write NAME=VALUE, like delta=0.01.")
-    _known(key, SETTINGS, "in a policy")
+    _known(key, SETTINGS, f"{key!r} in a policy is unknown")
     try:
         parsed = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
@@ -433,12 +439,12 @@ def describe(policy: Policy) -> list[str]:
     """A policy as sentences, in the order in which it decides."""
     told = [_rule(policy)]
     if policy.niches or policy.leave_out:
-        counted = ", ".join(policy.niches) or "all niches"
-        but = f" but {', '.join(policy.leave_out)}" if policy.leave_out else ""
+        counted = " and ".join(policy.niches) or "all niches"
+        but = f", but not {' or '.join(policy.leave_out)}" if policy.leave_out else ""
         told.append(f"Count {counted}{but}.")
     if policy.scope != Scope():
         told.append(f"Propose only {_who(policy.scope)}.")
-    told.append(f"Never propose {', '.join(_spared(policy))}.")
+    told.append(f"Never propose {', nor '.join(_spared(policy))}.")
     if kept := _kept(policy):
         told.append(f"Keep {'; '.join(kept)}.")
     if policy.budget:
@@ -457,7 +463,7 @@ def _rule(policy: Policy) -> str:
         return "Propose whatever was scored and nothing below keeps."
     cost = "bytes" if policy.cost == "bytes" else "joules of serving"
     but = f" but for {policy.delta:g}" if policy.delta else ""
-    less = f"{policy.cost_margin:.0%} fewer" if policy.cost_margin else "fewer"
+    less = f"{100 * policy.cost_margin:g} % fewer" if policy.cost_margin else "fewer"
     more = ", all comparisons of a niche together" if policy.correct_comparisons else ""
     sentence = (
         f"Propose an organism when in every niche another that itself stays is, at "
@@ -504,11 +510,12 @@ def _kept(policy: Policy) -> list[str]:
         of = f" of each {best.per}" if best.per else ""
         found.append(f"the {f'{best.n} best' if best.n > 1 else 'best'}{of} {where}")
     if policy.keep_last:
-        found.append(f"the last {policy.keep_last} of each run")
+        last = f"{policy.keep_last} last" if policy.keep_last > 1 else "last"
+        found.append(f"the {last} of each run")
     if policy.keep_every:
-        found.append(f"every {policy.keep_every:,} steps one")
+        found.append(f"one in {policy.keep_every:,} steps of each run")
     if policy.keep_within:
-        found.append(f"what was made in the last {span(policy.keep_within)}")
+        found.append(f"what was made less than {span(policy.keep_within)} ago")
     return found
 
 
@@ -516,7 +523,9 @@ def _assumed(policy: Policy) -> list[str]:
     found = []
     if policy.traffic:
         parts = [f"{count(many)} {unit}s" for unit, many in policy.traffic.items()]
-        found.append(f"Each serves {' and '.join(parts)} a month, unless its tag traffic says otherwise")
+        found.append(
+            f"Each serves {' and '.join(parts)} a month, unless its tag traffic says otherwise"
+        )
     for price, of in ((policy.price, "kWh"), (policy.storage_price, "GB and month")):
         if price:
             found.append(f"A {of} costs {price.amount:g} {price.currency}")

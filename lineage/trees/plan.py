@@ -14,8 +14,9 @@ from typing import Any
 from markupsafe import Markup
 
 from lineage.organism import Niche, Organism
+from lineage.selection.front import DOMINATED
 from lineage.selection.niches import Competition
-from lineage.selection.plan import Plan, Proposal, Reason
+from lineage.selection.plan import UNKEPT, Plan, Proposal, Reason
 from lineage.selection.policy import Budget, amount
 from lineage.shown import joules, per, shown, si, size
 from lineage.trees import colours, niche
@@ -34,7 +35,7 @@ GUARDS = {
     "founder": "the only founder of a living clade",
     "listed": "protected by the policy",
     "best": "among the best",
-    "last": "among the last of its run",
+    "last": "among the last of a run",
     "every": "one of the steps that are kept",
     "within": "made lately",
 }
@@ -50,8 +51,24 @@ def headline(plan: Plan) -> str:
     if not plan.proposed:
         fit = plan.living - plan.kept_count - plan.unscored - plan.uncosted - plan.contested
         return f"Nothing to mark: {fit:,} of {plan.living:,} living organisms {_justify(fit)}."
+    if unkept(plan):
+        verb = "is" if plan.proposed == 1 else "are"
+        return f"{plan.proposed:,} of {plan.living:,} living organisms {verb} kept by nothing."
     verb = _justify(plan.proposed)
     return f"{plan.proposed:,} of {plan.living:,} living organisms no longer {verb}."
+
+
+def unkept(plan: Plan) -> bool:
+    """Whether a plan is of a policy that proposes whatever it does not keep."""
+    return any(one.rule == UNKEPT for one in plan.proposals)
+
+
+def estimated(plan: Plan) -> int:
+    """How many proposals that are listed rest on costs that are estimates."""
+    return sum(
+        one.rule == DOMINATED and any("estimated" in (r.source, r.by_source) for r in one.reasons)
+        for one in plan.proposals
+    )
 
 
 def _justify(count: int) -> str:
@@ -180,10 +197,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if plan.exact:
         whom = "all" if plan.exact == plan.proposed else f"{plan.exact:,}"
         yield f"Of {whom} of them a score has no known error, and its value is taken as exact."
-    estimates = sum(
-        any("estimated" in (r.source, r.by_source) for r in one.reasons) for one in plan.proposals
-    )
-    if estimates:
+    if estimates := estimated(plan):
         whom = "all" if estimates == len(plan.proposals) else f"{estimates:,}"
         yield f"Costs of serving are estimates (~) for {whom} of those that are listed."
     if plan.budget and plan.budget.unknown:
@@ -302,7 +316,7 @@ def _lists(plan: Plan) -> Iterator[tuple[str, int, list[Group]]]:
     """Those that are not proposed, apart: what they are called, how many they are, and in groups
     why, and who."""
     if plan.kept:
-        yield "Kept though beaten", plan.kept_count, list(_kept(plan))
+        yield "Kept" if unkept(plan) else "Kept though beaten", plan.kept_count, list(_kept(plan))
     if plan.contested:
         why = "Only organisms dominate them that are dominated themselves."
         yield "Contested, and kept", plan.contested, [(why, plan.contested, _names(plan.disputed))]
