@@ -15,7 +15,7 @@ from lineage import Registry
 from lineage.culling import act, plan, quarantine
 from lineage.organism import File
 
-TREES = 10_000 if os.environ.get("LINEAGE_SLOW") else 300
+TREES = 10_000 if os.environ.get("LINEAGE_SLOW") else 200
 PARTS = 10
 
 

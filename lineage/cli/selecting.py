@@ -453,7 +453,7 @@ def _standings(rows: list[tuple[str, ...]]) -> None:
 def _by_fronts(policy: Policy) -> bool:
     """Whether fronts and guards alone decide whom a policy proposes."""
     keeps = policy.keep_best or policy.keep_last or policy.keep_every or policy.keep_within
-    more = keeps or policy.budget or any(astuple(policy.scope))
+    more = keeps or policy.budget or policy.protect or any(astuple(policy.scope))
     return policy.retire == "dominated" and not more
 
 

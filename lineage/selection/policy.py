@@ -513,7 +513,7 @@ def _kept(policy: Policy) -> list[str]:
         last = f"{policy.keep_last} last" if policy.keep_last > 1 else "last"
         found.append(f"the {last} of each run")
     if policy.keep_every:
-        found.append(f"one in {policy.keep_every:,} steps of each run")
+        found.append(f"what lies at every {policy.keep_every:,} steps of a run")
     if policy.keep_within:
         found.append(f"what was made less than {span(policy.keep_within)} ago")
     return found
