@@ -408,7 +408,7 @@ function cells(pen, scene, column, first, last, fonts) {
     pen.fillRect(column.x + 1.5, y - view.h / 2 + gap / 2, column.width - 3, Math.max(0.7, view.h - gap));
     if (view.h < NEAR) continue;
     pen.font = alive && onFront(forest, column.k, i) ? fonts.bold.replace("650", "750") : fonts.small;
-    pen.fillStyle = good === null ? theme.faint : theme.letters[shade(good)];
+    pen.fillStyle = good === null ? theme.soft : theme.letters[shade(good)];
     pen.fillText(figure(value, digits), column.x + column.width / 2, y + 0.5);
   }
   pen.globalAlpha = 1;
