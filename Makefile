@@ -9,7 +9,7 @@ REAL := $(WHEELS)/.fetched
 FRAMEWORKS := .venv-frameworks/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-frameworks lint types docs bench bench-scale clean
+.PHONY: help demo test test-frameworks lint types docs bench bench-scale bench-beyond clean
 
 help:
 	@echo 'make demo         grow a small family of real models, ask it, select, and draw its tree'
@@ -20,6 +20,7 @@ help:
 	@echo 'make docs         build the guide in site/'
 	@echo 'make bench        measure against the figures to reach (minutes)'
 	@echo 'make bench-scale  the figures at two million organisms (longer)'
+	@echo 'make bench-beyond  questions at 22 million organisms: 18 GB of TMPDIR, an hour or more'
 	@echo 'make clean        remove builds, caches and the demo; .venv stays'
 
 demo: $(RUN)
@@ -46,6 +47,9 @@ bench: $(DEV)
 
 bench-scale: $(DEV)
 	@$(BIN)/python -m bench --scale
+
+bench-beyond: $(DEV)
+	@$(BIN)/python -m bench --only growth --grow 2200000 22000000
 
 clean:
 	@rm -rf build dist site *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache demo-family
@@ -80,5 +84,5 @@ $(FRAMEWORKS): setup.cfg pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m venv .venv-frameworks
 	@.venv-frameworks/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0
 	@.venv-frameworks/bin/python -m pip install -qq --disable-pip-version-check \
-	  transformers peft accelerate lightning pytest --editable .
+	  transformers peft accelerate lightning mlflow-skinny pytest --editable .
 	@touch $@

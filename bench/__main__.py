@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench import (
@@ -26,6 +26,7 @@ from bench import (
     keeping,
     peers,
     questions,
+    scale,
     scanning,
     selecting,
     space,
@@ -59,14 +60,16 @@ class Size:
     layouts: tuple[int, int, int]
     hub: tuple[int, int]
     family: int
+    growth: tuple[int, int]
 
 
 NORMAL = Size(10_000, 200_000, (1_000, 10_000, 100_000), 1_000, 2_000, 7, 20_000, 20_000, 10,
               (32, 50, 10), (32, 25, 3), 15, 1_000, 500, (5_000, 20_000, 100_000),
-              (20_000, 60_000, 200_000), (10_000, 100_000), 300)  # fmt: skip
+              (20_000, 60_000, 200_000), (10_000, 100_000), 300, (20_000, 200_000))  # fmt: skip
 SCALE = Size(10_000, 2_000_000, (1_000, 10_000, 100_000), 1_000, 2_000, 4, 20_000, 1_000_000, 10,
              (32, 50, 10), (32, 25, 3), 15, 1_000, 10_000, (5_000, 20_000, 100_000),
-             (200_000, 600_000, 2_000_000), (100_000, 2_200_000), 1_000)  # fmt: skip
+             (200_000, 600_000, 2_000_000), (100_000, 2_200_000), 1_000,
+             (220_000, 2_200_000))  # fmt: skip
 
 
 Groups = dict[str, Callable[[], Iterator[Figure]]]
@@ -129,6 +132,7 @@ def groups(size: Size, folder: Path, with_mlflow: bool) -> Groups:
         "training": lambda: iter([training.hooks(folder, 90.0, 64)]),
         "scanning": lambda: scanning.scans(folder, size.small, 3),
         "hub": hubs,
+        "growth": lambda: iter(scale.growth(folder, size.growth, size.questions)),
         "drawing": lambda: drawing.drawing(folder, size.drawn, size.layouts),
         "exploring": explores,
     }
@@ -161,14 +165,22 @@ def main() -> None:
     parser.add_argument("--no-mlflow", action="store_true", help="leave MLflow out")
     parser.add_argument(
         "--only", nargs="+", metavar="GROUP", help="writing, asking, selecting, team, doctor, "
-        "culling, training, scanning, hub, drawing or exploring, and not all of them",
+        "culling, training, scanning, hub, growth, drawing or exploring, and not all of them",
+    )
+    parser.add_argument(
+        "--grow", nargs=2, type=int, metavar=("SMALL", "LARGE"),
+        help="sizes of the group growth; 2200000 22000000 takes 9 GB and as much while it is "
+        "written, and an hour or more",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all medians there too")
     asked = parser.parse_args()
     found: list[Figure] = []
     begin = time.perf_counter()
+    size = SCALE if asked.scale else NORMAL
+    if asked.grow:
+        size = replace(size, growth=tuple(asked.grow))
     with generate.folder() as folder:
-        there = groups(SCALE if asked.scale else NORMAL, folder, not asked.no_mlflow)
+        there = groups(size, folder, not asked.no_mlflow)
         if unknown := set(asked.only or ()) - there.keys():
             parser.error(f"there is no group {min(unknown)!r}; there are: {', '.join(there)}")
         for name in asked.only or there:

@@ -21,6 +21,7 @@ from bench import (
     peers,
     questions,
     raw,
+    scale,
     selecting,
     space,
     starting,
@@ -170,6 +171,25 @@ def test_the_hub(tmp_path):
     assert time.raw["ratio"] > 0
     assert memory.met
     assert apart.what.startswith("bytes an organism")
+
+
+def test_a_registry_has_the_proportions_of_the_hub():
+    entries = list(generate.hub(20_000))
+    naming = [one for one in entries if one.parents]
+    share = {name: sum(one.relation == name for one in naming) / len(naming)
+             for name, _ in generate.RELATIONS}  # fmt: skip
+    assert abs(len(naming) / len(entries) - 0.2809) < 0.02
+    for name, wanted in (("adapter", 0.426), ("finetune", 0.359), ("quantized", 0.192)):
+        assert abs(share[name] - wanted) < 0.03
+    assert 0.01 < share["merge"] < 0.04
+    assert all(len(one.parents) == 1 for one in naming if one.relation != "merge")
+
+
+def test_growth(tmp_path):
+    told = scale.growth(tmp_path, (400, 4000), 20)
+    assert [one.met is None for one in told] == [False, False, True, True, True, True]
+    with pytest.raises(SystemExit, match="Set TMPDIR"):
+        scale.told(10**12, tmp_path)
 
 
 def test_the_same_questions_get_the_same_answers(tmp_path):

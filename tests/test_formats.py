@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import shutil
-import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -125,10 +124,13 @@ def test_dendropy_reads_the_trees(registry: lineage.Registry, schema: str) -> No
 def test_biopython_reads_phyloxml(registry: lineage.Registry) -> None:
     from Bio import Phylo
 
+    registry.register(name="both", digest="ee" * 32, parents=["base", "ft"], relation="merge")
     text = phyloxml.render(registry.family(limit=None))
     read: dict[str, str | None] = {}
+    relations = []
     for tree in Phylo.parse(io.StringIO(text), "phyloxml"):
         assert tree.rooted
+        relations += tree.clade_relations
         for clade in tree.find_clades():
             for child in clade.clades:
                 read[child.name] = clade.name
@@ -138,7 +140,13 @@ def test_biopython_reads_phyloxml(registry: lineage.Registry) -> None:
         name.replace("\x1b", "\\x1b").split())  # fmt: skip
     wanted = {clean(child): clean(parent) for child, parent in backbone(registry).items()}
     assert {clean(a): clean(b) for a, b in read.items()} == wanted
-    properties = ElementTree.fromstring(text).iter("{http://www.phyloxml.org}property")
+    element = ElementTree.fromstring(text)
+    named = {one.get("id_source"): one[0].text
+             for one in element.iter("{http://www.phyloxml.org}clade")}  # fmt: skip
+    told = {named[one.id_ref_0]: (named[one.id_ref_1], one.type) for one in relations}
+    assert told["both"][0] in ("base", "ft")  # IDs of clades, and the type a token
+    assert told["both"][1] == "other_parent:merge"
+    properties = element.iter("{http://www.phyloxml.org}property")
     assert "gsm8k/acc = 0.61" in {one.text for one in properties}
 
 
@@ -395,65 +403,7 @@ def test_the_commands(registry: lineage.Registry, tmp_path: Path) -> None:
     assert run("import", "nowhere.graphml", "--db", db).exit_code == 2
 
 
-# ---- MLflow
-
-MLFLOW = """
-import sys
-import mlflow
-from mlflow.entities import Metric
-from mlflow.tracking import MlflowClient
-client = MlflowClient(tracking_uri=sys.argv[1])
-exp = client.create_experiment("zoo", artifact_location=sys.argv[2])
-def model(name, run, tags=None):
-    made = client.create_logged_model(exp, name=name, source_run_id=run.info.run_id, tags=tags)
-    client.log_batch(run.info.run_id, metrics=[
-        Metric("gsm8k/acc", 0.5, 1700000000000, 0, model_id=made.model_id),
-        Metric("system/cpu", 9.0, 1700000000000, 0, model_id=made.model_id)])
-    client.finalize_logged_model(made.model_id, "READY")
-    return made
-first = client.create_run(exp, run_name="first")
-base = model("base", first)
-second = client.create_run(exp, run_name="second", tags={"mlflow.parentRunId": first.info.run_id})
-model("ft", second)
-third = client.create_run(exp, run_name="third")
-model("named", third, {"base_model": "org/base, " + base.model_id, "team": "<b>"})
-alone = client.create_run(exp, run_name="alone")
-client.log_metric(alone.info.run_id, "loss", 1.5)
-"""
-
-
-def test_mlflow(tmp_path: Path) -> None:
-    """MLflow lives in the benchmarks' environment, not among the tests' dependencies."""
-    python = ROOT / ".venv-bench" / "bin" / "python"
-    if not (ROOT / ".venv-bench" / ".ready").exists():
-        pytest.skip("no MLflow: `make bench` makes .venv-bench.")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    for code in (MLFLOW, f"""
-import json, sys
-sys.path.insert(0, {str(ROOT)!r})
-from lineage.formats import mlflow
-for one in mlflow.read(sys.argv[1]):
-    print(json.dumps(one))
-"""):  # fmt: skip
-        done = subprocess.run(
-            [str(python), "-c", code, uri, str(tmp_path / "artifacts")],
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    (tmp_path / "mlflow.jsonl").write_text(done.stdout)
-    assert run("import", "mlflow.jsonl", "--db", "m.db").exit_code == 0
-    with lineage.open("m.db") as registry:
-        (ft,) = registry.find("ft/*")
-        (base,) = registry.find("base/*")
-        (named,) = registry.find("named/*")
-        (alone,) = registry.find("alone/*")
-        assert [one.id for one in registry.ancestors(ft)] == [base.id]
-        assert {one.name for one in registry.ancestors(named)} == {base.name, "org/base"}
-        assert [str(s.niche) for s in registry.record(ft).scores] == ["gsm8k/acc"]
-        assert [(str(s.niche), s.direction) for s in registry.record(alone).scores] == [
-            ("zoo/loss", "lower")]  # fmt: skip
-        assert registry.record(named).tags["team"] == "<b>"
-
+# ---- MLflow: tests/frameworks/test_mlflow.py
 
 def test_mlflow_that_is_not_installed_is_told() -> None:
     if shutil.which("mlflow", path=str(Path(sys.executable).parent)):

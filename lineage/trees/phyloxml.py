@@ -18,7 +18,7 @@ HEAD = (
 def render(family: Family) -> str:
     """A phylogeny for each founder; the backbone as clades, a branch as long as the generations it
     spans; the digest, status and scores as properties; a further parent as a `clade_relation` of
-    type `other parent`. O(n), without recursion.
+    type `other_parent:RELATION`. O(n), without recursion.
 
     Source: Han and Zmasek 2009, doi:10.1186/1471-2105-10-356; phyloxml.xsd 1.20"""
     layout = arrange(family)
@@ -98,5 +98,5 @@ def _relation(link: Branch) -> str:
     weight = "" if link.weight is None else f' distance="{link.weight!r}"'
     return (
         f'<clade_relation id_ref_0="o{link.child}" id_ref_1="o{link.parent}"{weight} '
-        f'type="other parent: {link.relation}"/>\n'
+        f'type="other_parent:{link.relation}"/>\n'
     )

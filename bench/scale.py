@@ -1,0 +1,154 @@
+"""Where one machine ends: what ten times as many organisms of the Hub's proportions cost, in time,
+memory and bytes, at whatever sizes are asked for."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import asking, generate, raw
+from bench.timing import Figure, figure, peak, seconds
+from lineage import clades, database, pedigree, snapshots
+from lineage.selection import front
+
+BYTES_EACH = 400
+"""Of an organism of `generate.hub` without history, for what is told before it is written."""
+SECONDS_EACH = 60e-6
+"""To write one, on the machine of docs/bench.md with nothing else running."""
+SWEPT = 3_000_000
+"""A selection holds some 1 kB an organism: above this many it would not fit into this machine."""
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def told(size: int, folder: Path) -> str:
+    """What a registry of this size takes to write. Raises SystemExit where the disk has too little:
+    indices are sorted in temporary files, so twice as much is asked for."""
+    needed, free = size * BYTES_EACH, shutil.disk_usage(folder).free
+    if free < 2 * needed:
+        raise SystemExit(
+            f"{size:,} organisms need {2 * needed / 1e9:.1f} GB of {folder}, which has "
+            f"{free / 1e9:.1f} GB. Set TMPDIR to a larger disk."
+        )
+    return (
+        f"{size:,} organisms: {needed / 1e9:.1f} GB, and as much while they are written; some "
+        f"{size * SECONDS_EACH / 60:.0f} minutes or more"
+    )
+
+
+def growth(folder: Path, sizes: tuple[int, int], rounds: int) -> list[Figure]:
+    """The same questions to a small and a large registry, each in a process of its own."""
+    known = []
+    for size in sizes:
+        path = folder / f"hub-{size}.db"
+        print(told(size, folder), file=sys.stderr)
+        begin = time.perf_counter()
+        if not path.exists():
+            generate.write(path, generate.hub(size), events=False)
+        taken = time.perf_counter() - begin
+        measured = _in_a_process(path, size, rounds)
+        known.append(measured | {"written_s": taken, "bytes": path.stat().st_size / size})
+    return figures(sizes, *known)
+
+
+def _in_a_process(path: Path, size: int, rounds: int) -> dict[str, Any]:
+    code = f"from bench.scale import ask; ask({str(path)!r}, {size}, {rounds})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def ask(path: str, size: int, rounds: int) -> None:
+    """Ask a registry all questions, and print medians in seconds, and peaks in bytes, as JSON."""
+    held = database.connect(path, create=False)
+    bare = raw.connect(Path(path))
+    own, members = asking.largest(bare)
+    found: dict[str, Any] = {"clade": members}
+    chance = random.Random(9)
+    with held.read() as connection:
+        last = connection.value("SELECT max(child) FROM edge")
+        children = [
+            connection.value("SELECT child FROM edge WHERE child >= ? LIMIT 1",
+                             (chance.randint(1, last),)) for _ in range(rounds)
+        ]  # fmt: skip
+    pairs = [_siblings(bare, one, chance) for one in children]
+    with held.read() as connection:
+        found["ancestors_s"] = _median(lambda one: pedigree.ancestors(connection, one), children)
+        found["mrca_s"] = _median(lambda pair: pedigree.mrca(connection, *pair), pairs)
+    begin = time.perf_counter()
+    snapshots.build(held)
+    found |= {"snapshot_s": time.perf_counter() - begin, "snapshot_peak": peak()}
+    with held.read() as connection:
+        told = clades.aggregate(connection, own)
+        assert told.count == members
+        found["aggregate_s"] = _median(lambda one: clades.aggregate(connection, one), [own] * 5)
+        if size <= SWEPT:
+            found["sweep_s"] = _median(lambda _: front.sweep(connection), range(3))
+            found["sweep_peak"] = peak()
+    print(json.dumps(found))
+
+
+def _median(ask: Any, what: Any) -> float:
+    taken = []
+    for one in what:
+        begin = time.perf_counter()
+        ask(one)
+        taken.append(time.perf_counter() - begin)
+    return median(taken)
+
+
+def _siblings(bare: Any, one: int, chance: random.Random) -> tuple[int, int]:
+    """An organism, and one that descends from a parent of it, up to ten links down."""
+    other = bare.execute("SELECT parent FROM edge WHERE child = ?", (one,)).fetchone()[0]
+    for _ in range(chance.randint(1, 10)):
+        below = bare.execute("SELECT child FROM edge WHERE parent = ? LIMIT 20", (other,))
+        children = [child for (child,) in below]
+        if not children:
+            break
+        other = chance.choice(children)
+    return one, other
+
+
+def figures(
+    sizes: tuple[int, int], small: dict[str, Any], large: dict[str, Any]
+) -> list[Figure]:
+    few, many = (f"{size:,}" for size in sizes)
+    between = f"{few} to {many} organisms"
+
+    def row(what: str, key: str, goal: float | None, note: str = "") -> Figure:
+        grown = large[key] / small[key]
+        return Figure(
+            f"{what}: growth from {between}",
+            "-" if goal is None else f"≤ {goal:g}x",
+            f"{figure(grown)}x ({seconds(small[key])}, {seconds(large[key])})",
+            None if goal is None else grown <= goal,
+            {"small": small, "large": large},
+            note,
+        )
+
+    found = [
+        row("ancestors, p50", "ancestors_s", 2),
+        row("mrca of two of a family, p50", "mrca_s", 2),
+        row("aggregate of the largest clade, by the snapshot", "aggregate_s", None,
+            f"clades of {small['clade']:,} and {large['clade']:,}"),
+        row("building the snapshot", "snapshot_s", None,
+            f"peak memory {figure(large['snapshot_peak'] / 1e6)} MB at {many}"),
+    ]  # fmt: skip
+    if "sweep_s" in large:
+        held = f"peak memory {figure(large['sweep_peak'] / 1e6)} MB at {many}"
+        found.append(row("selection, all niches", "sweep_s", None, held))
+    each = [one["bytes"] for one in (small, large)]
+    found.append(
+        Figure(f"bytes an organism, without history, {between}", "-",
+               f"{figure(each[0])}, {figure(each[1])}", None, {},
+               f"Written in {seconds(small['written_s'])} and {seconds(large['written_s'])}.")
+    )  # fmt: skip
+    return found
