@@ -2,9 +2,10 @@
 `db/migrations` tells how they came to be; a test proves that both ways lead to the same schema.
 
 Truth: organism, name, place, file, edge, evidence, niche, fitness, meter, power, tag, alias, actor,
-event. Derived and rebuildable: organism.generation, .jump and .here, the `current` flags, and the
-label, label_score, label_niche, stripe and graft tables (the interval snapshot). Times are
-microseconds since 1970, UTC.
+event, document, configuration, arrival, lease, quarantine, crawl. Derived and rebuildable:
+organism.generation, .jump and .here, the `current` flags, the tensor table, and the label,
+label_score, label_niche, stripe and graft tables (the interval snapshot). Times are microseconds
+since 1970, UTC.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@ Text from outside steers no terminal."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -328,3 +329,18 @@ def test_joules(value: float, said: str) -> None:
 def test_bytes_and_counts() -> None:
     assert [shown.size(n) for n in (0, 876_000, 1_240_000_000)] == ["0 B", "876 kB", "1.24 GB"]
     assert [shown.count(n) for n in (950, 125e6, 7.24e9)] == ["950", "125M", "7.24B"]
+
+
+@pytest.mark.parametrize(("terminal", "seen"), [(True, "\r2 of 3\x1b[K\r\x1b[K"), (False, "")])
+def test_how_far_it_is_is_told_after_a_second_and_on_a_terminal_only(
+    terminal: bool, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = io.StringIO()
+    said.isatty = lambda: terminal  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", said)
+    hours = iter([0.0, 0.5, 1.5, 1.55])
+    monkeypatch.setattr(common.time, "monotonic", lambda: next(hours))
+    with common.status_line() as tell:
+        for done in (1, 2, 3):
+            tell(lambda _: f"{done} of 3")  # noqa: B023
+    assert said.getvalue() == seen
