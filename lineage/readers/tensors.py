@@ -14,8 +14,11 @@ from lineage.genome import Tensor
 LEAST_VALUES = 1_000
 """A tensor of fewer values proves nothing: two trainings may come to the same small one."""
 SAMPLE = 64
-_FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I32": "i", "I16": "h", "I8": "b", "U8": "B",
-            "U16": "H", "U32": "I", "U64": "Q"}  # fmt: skip
+_FORMATS = {
+    dtype: struct.Struct(f"<{form}")
+    for dtype, form in (("F64", "d"), ("F32", "f"), ("F16", "e"), ("I32", "i"), ("I16", "h"),
+                        ("I8", "b"), ("U8", "B"), ("U16", "H"), ("U32", "I"), ("U64", "Q"))
+}  # fmt: skip
 _NO_WEIGHTS = ("BOOL", "I64")
 """Masks and positions: weights come in neither."""
 
@@ -40,14 +43,17 @@ class TensorDigests:
     def feed(self, block: memoryview) -> None:
         start, end = self._at, self._at + len(block)
         self._at = end
-        while self._spans and self._spans[-1][0] < end:
-            begin, stop = self._spans[-1]
-            self._digest.update(block[max(begin, start) - start : min(stop, end) - start])
+        spans = self._spans
+        while spans and spans[-1][0] < end:
+            begin, stop = spans[-1]
+            if begin >= start:
+                self._digest = hashlib.sha256(block[begin - start : stop - start])
+            else:
+                self._digest.update(block[: stop - start])
             if stop > end:
                 return
             self.found[self._digest.digest()[:16]] = stop - begin
-            self._digest = hashlib.sha256()
-            self._spans.pop()
+            spans.pop()
 
 
 def proves_something(file: BinaryIO, tensor: Tensor) -> bool:
@@ -59,20 +65,23 @@ def proves_something(file: BinaryIO, tensor: Tensor) -> bool:
     item = (tensor.end - tensor.begin) // values
     if not item:  # packed in blocks: quantized
         return len(set(_read(file, tensor.begin, SAMPLE))) > 2
-    head = _items(file, tensor.begin, item)
-    if _few(head[: tensor.shape[-1]]):  # of the first row
+    head = _read(file, tensor.begin, SAMPLE * item)
+    if _few(head[: tensor.shape[-1] * item], item):  # of the first row
         middle = tensor.begin + values // 2 * item
         rest = _items(file, middle, item) + _items(file, tensor.end - SAMPLE * item, item)
         if len(set(rest)) <= 3 or _is_positions(file, tensor, item):
             return False
     if tensor.dtype[0] in "IU":
-        return not _counts_up(head, tensor.dtype)
+        return not _counts_up(_cut(head, item), tensor.dtype)
     return not _is_fourier(file, tensor, item)
 
 
-def _few(items: Sequence[bytes]) -> bool:
-    """Whether there are at most two different ones."""
-    return len(set(items[:8])) <= 2 and len(set(items)) <= 2
+def _few(data: bytes, item: int) -> bool:
+    """Whether there are at most two different items; most tensors tell by their first ones."""
+    one, two, three = data[:item], data[item : 2 * item], data[2 * item : 3 * item]
+    if one != two != three != one and len(three) == item:
+        return False
+    return len(set(_cut(data, item))) <= 2
 
 
 def _read(file: BinaryIO, at: int, count: int) -> bytes:
@@ -81,7 +90,10 @@ def _read(file: BinaryIO, at: int, count: int) -> bytes:
 
 
 def _items(file: BinaryIO, at: int, item: int) -> list[bytes]:
-    data = _read(file, at, SAMPLE * item)
+    return _cut(_read(file, at, SAMPLE * item), item)
+
+
+def _cut(data: bytes, item: int) -> list[bytes]:
     return [data[i : i + item] for i in range(0, len(data), item)]
 
 
@@ -89,15 +101,15 @@ def _value(file: BinaryIO, tensor: Tensor, item: int, index: int) -> float:
     data = _read(file, tensor.begin + index * item, item)
     if tensor.dtype == "BF16":
         return float(struct.unpack("<f", b"\0\0" + data)[0])
-    return float(struct.unpack(f"<{_FORMATS[tensor.dtype]}", data)[0])
+    return float(_FORMATS[tensor.dtype].unpack(data)[0])
 
 
 def _counts_up(head: Sequence[bytes], dtype: str) -> bool:
     """0, 1, 2, ...: positions."""
     form = _FORMATS.get(dtype)
-    if form is None or struct.calcsize(form) != len(head[0]):
+    if form is None or form.size != len(head[0]):
         return False
-    return [struct.unpack(f"<{form}", one)[0] for one in head] == list(range(len(head)))
+    return [form.unpack(one)[0] for one in head] == list(range(len(head)))
 
 
 def _is_positions(file: BinaryIO, tensor: Tensor, item: int) -> bool:
@@ -114,15 +126,18 @@ def _is_positions(file: BinaryIO, tensor: Tensor, item: int) -> bool:
 def _is_fourier(file: BinaryIO, tensor: Tensor, item: int) -> bool:
     """A basis of the short-time Fourier transform: the second row is the first, the window, times a
     cosine of one turn."""
-    shape = [axis for axis in tensor.shape if axis != 1]
-    if tensor.dtype not in ("F64", "F32", "F16") or len(shape) != 2:
+    if tensor.dtype not in ("F64", "F32", "F16"):
+        return False
+    shape = tensor.shape if len(tensor.shape) == 2 else [n for n in tensor.shape if n != 1]
+    if len(shape) != 2:
         return False
     rows, length = shape
     if rows not in (length + 2, length // 2 + 1, length) or length < 16:
         return False
     # The middle first, where a window is high: what is no basis fails at once.
     largest = abs(_value(file, tensor, item, length // 2))
-    for n in (length * k // 16 for k in (8, *range(1, 16))):
+    for k in (8, *range(1, 16)):
+        n = length * k // 16
         expected = _value(file, tensor, item, n) * math.cos(2 * math.pi * n / length)
         if not abs(expected - _value(file, tensor, item, length + n)) <= 0.01 * largest:
             return False

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import BinaryIO
 
 from lineage import genome, remote
@@ -19,7 +20,7 @@ from lineage.readers.said import MOST_BYTES, Said
 from lineage.readers.tensors import TensorDigests
 from lineage.scan.walk import Candidate, storable
 
-Reader = Callable[[bytes | bytearray, str], Said]
+Reader = Callable[[bytes, str], Said]
 READERS: dict[str, Reader] = {
     "adapter_config.json": configs.adapter,
     "mergekit_config.yml": configs.mergekit,
@@ -30,6 +31,8 @@ READERS: dict[str, Reader] = {
     card.NAME: card.card,
 }
 """Readers of whole files, by name; the surest first, for what several of them know."""
+SHORT = 10_000
+"""Bytes of a file up to which what it says is remembered."""
 
 
 @dataclass(slots=True)
@@ -53,10 +56,14 @@ class _Content:
     """Keeps the content of a file."""
 
     def __init__(self) -> None:
-        self.content = bytearray()
+        self.blocks: list[bytes] = []
 
     def feed(self, block: memoryview) -> None:
-        self.content += block
+        self.blocks.append(bytes(block))
+
+    @property
+    def content(self) -> bytes:
+        return self.blocks[0] if len(self.blocks) == 1 else b"".join(self.blocks)
 
 
 class _Looking:
@@ -122,11 +129,22 @@ def _gguf(file: BinaryIO, size: int, name: str) -> tuple[Said, list[Tensor]]:
         raise GenomeError(f"{name} is not what it claims to be: {error}. Fetch it again.") from None
 
 
-def _heard(reader: Reader, name: str, content: bytes | bytearray, place: str) -> Said:
+def _heard(reader: Reader, name: str, content: bytes, place: str) -> Said:
+    """What a file says. All checkpoints of a run have the same card and the same configuration:
+    what says the same wherever it lies is read once."""
+    if reader is configs.trainer or len(content) > SHORT:
+        return _told(reader, name, content, place)
+    return _remembered(reader, name, content, "")
+
+
+def _told(reader: Reader, name: str, content: bytes, place: str) -> Said:
     try:
         return reader(content, place)
     except ValueError as error:
         return Said(notes=[f"{name} was not read: {error}."])
+
+
+_remembered = lru_cache(maxsize=64)(_told)
 
 
 def attempt(

@@ -215,13 +215,15 @@ class Relating:
         for child in self.found:
             for beginning in reversed(child.said.earlier):
                 parents = {one.genome.digest: one for one in logs.get(beginning, ())}
-                folder = os.path.dirname(child.candidate.place)
-                near = {
-                    digest: one
-                    for digest, one in parents.items()
-                    if os.path.dirname(one.candidate.place) == folder
-                }
-                refs = [*(near or parents)] or kept.get(beginning, [])
+                if len(parents) > 1:
+                    folder = os.path.dirname(child.candidate.place)
+                    near = {
+                        digest: one
+                        for digest, one in parents.items()
+                        if os.path.dirname(one.candidate.place) == folder
+                    }
+                    parents = near or parents
+                refs = [*parents] or kept.get(beginning, [])
                 refs = [ref for ref in refs if ref != child.genome.digest]
                 if len(refs) == 1:
                     self._propose(

@@ -8,7 +8,6 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from lineage import genome, remote
 from lineage.errors import LineageError
@@ -186,7 +185,7 @@ def _visit(top: _Folder, root: str, found: Walked) -> None:
 
 def _is_one(folder: _Folder) -> bool:
     """Whether the weights that lie in a folder are one checkpoint."""
-    names = _weights((*folder.files, *folder.broken))
+    names = genome.weights((*folder.files, *folder.broken))
     if not names:
         return False
     sets = {match.group(1, 2, 3) for name in names if (match := _SHARD.fullmatch(name))}
@@ -273,15 +272,9 @@ def _blobs(snapshot: _Folder, blobs: str) -> Iterator[tuple[str, str]]:
         todo += ((f"{prefix}{name}/", deeper) for name, deeper in one.folders.items())
 
 
-@lru_cache(maxsize=1024)
-def _weights(names: tuple[str, ...]) -> frozenset[str]:
-    """`genome.weights`: the folders of a run all hold the same names."""
-    return genome.weights(names)
-
-
 def _keep(one: Candidate, broken: Mapping[str, str], found: Walked) -> None:
     """Keep a candidate that has weights, unless some of them cannot be had."""
-    genomic = _weights((*one.files, *broken))
+    genomic = genome.weights((*one.files, *broken))
     missing = next((name for name in sorted(broken) if name in genomic), None)
     if missing is not None:
         found.set_aside.append((f"{_ended(one.folder)}{missing}", broken[missing]))
