@@ -14,15 +14,23 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import lineage
-from lineage import frames, organism, registry
+from lineage import arrivals, backup, doctor, frames, organism, registry
 from lineage.cli import PURPOSES, main
+from lineage.culling import act as moved
+from lineage.culling import plan as culling
+from lineage.hub import pull, push
+from lineage.scan import scanning as scan
+from lineage.selection import policy
 
 TYPES = (
     organism.Organism, organism.Score, organism.PowerCost, organism.Parent, organism.Niche,
     organism.Link, organism.Place, organism.File, organism.Event, organism.Record,
     registry.Summary, registry.Outcome, registry.Clade, registry.Difference, registry.Ranking,
     registry.Bisection, registry.Impact, registry.Whereabouts, registry.Plan, registry.Explanation,
-    registry.Family,
+    registry.Family, registry.Competition, registry.Population, registry.Relocation,
+    policy.Policy, culling.CullPlan, culling.Proposal, moved.Moves, moved.Stored, scan.Scan,
+    scan.Seen, scan.Proposed, doctor.Checkup, backup.Backup, arrivals.Brought, pull.Pulled,
+    push.Push,
 )  # fmt: skip
 """What goes in, and what comes out."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lineage import configurations, spool
+from lineage.answers import Answer
 from lineage.errors import (
     GenomeError,
     InvalidValue,
@@ -33,7 +34,7 @@ Progress = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class Brought(Answer):
     """What became of the records of a spool: how many came in, how many had come in before, and as
     (file, reason) those that still wait and those that were set aside."""
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from lineage import copying, schema
+from lineage.answers import Answer
 from lineage.database import (
     Address,
     Connection,
@@ -50,7 +51,7 @@ DAMAGED = ("malformed", "not a database", "disk I/O error")
 
 
 @dataclass(frozen=True, slots=True)
-class Backup:
+class Backup(Answer):
     """A copy that was made: of which registry, the file, its size in bytes, the organisms in it
     (ghosts too), and the command that brings it back."""
 

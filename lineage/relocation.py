@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from lineage import chain
+from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.errors import InvalidValue, NotFound
 from lineage.references import is_local, place_uri, this_host
@@ -39,7 +40,7 @@ class Unmatched:
 
 
 @dataclass(frozen=True, slots=True)
-class Relocation:
+class Relocation(Answer):
     """What is, or was, rewritten: `places` with `files` whose sizes are right at the other end, and
     `hashed` of them with the very bytes. `unmatched` counts the places that stay as they are, and
     `examples` names the first. `elsewhere` are places below the old path on other hosts, which are

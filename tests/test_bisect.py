@@ -336,7 +336,7 @@ def test_ctrl_c_in_a_terminal_says_what_is_kept() -> None:
     grow("r.db")
     code = (
         "import os, sys, time; n = len(os.listdir('seen')); open(f'seen/{n}', 'w').close();"
-        "n < 3 or time.sleep(60); print(open(sys.argv[1] + '/score').read())"
+        "n < 3 or time.sleep(600); print(open(sys.argv[1] + '/score').read())"
     )
     Path("seen").mkdir()
     run = shlex.join([sys.executable, "-c", code, "{path}"])
@@ -349,7 +349,7 @@ def test_ctrl_c_in_a_terminal_says_what_is_kept() -> None:
         assert started.poll() is None
         time.sleep(0.02)
     os.killpg(started.pid, signal.SIGINT)
-    _, said = started.communicate(timeout=30)
+    _, said = started.communicate(timeout=240)
     assert started.returncode == 130
     assert "stopped: 3 scores are recorded. The same command goes on from there." in said
     with lineage.open("r.db") as registry:

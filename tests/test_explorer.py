@@ -475,7 +475,7 @@ def test_hostile_names_are_text(tmp_path: Path, watched: Page) -> None:
     for _ in range(len(found)):
         page.keyboard.press("ArrowDown")
     page.locator("#search").fill("<")
-    page.wait_for_timeout(500)
+    page.locator("#suggested [role=option]").first.wait_for()
     assert page.evaluate("window.untouched && document.querySelectorAll('script').length === 1")
     assert page.locator("#panel b b, #panel img, #suggested img, #panel script").count() == 0
     assert end(running) == ""

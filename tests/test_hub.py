@@ -195,6 +195,22 @@ def test_what_a_card_declares(tmp_path: Path) -> None:
     assert "no number" in done.first[0][1]
 
 
+def test_emissions_count_once_from_the_hub_and_from_its_cache(tmp_path: Path) -> None:
+    world = World()
+    world.add("me/a", cardData={"co2_eq_emissions": 123})
+    commit = hashlib.sha1(b"me/a").hexdigest()
+    folder = tmp_path / "hub/models--me--a/snapshots" / commit
+    folder.mkdir(parents=True)
+    (folder / "pytorch_model.bin").write_bytes(b"weights")
+    (folder / "README.md").write_text("---\nco2_eq_emissions:\n  emissions: 123.0\n---\n")
+    with serving(world), lineage.open(tmp_path / "r.db") as registry:
+        registry.scan(tmp_path / "hub", apply=True)
+        registry.hub_pull("me/a", endpoint=world.url)
+        assert registry.count() == 1
+        (cost,) = registry.record(f"hf:me/a@{commit}").power
+    assert cost.gco2e == 123
+
+
 def test_tags_that_tell_of_today_are_brought_up_to_date(hub: World, tmp_path: Path) -> None:
     with lineage.open(tmp_path / "r.db") as registry:
         registry.hub_pull("me/ft", endpoint=hub.url)

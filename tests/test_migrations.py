@@ -331,7 +331,7 @@ def test_two_who_upgrade_at_once_upgrade_once(registry_url: str) -> None:
         )
         for _ in range(2)
     ]
-    said = [one.communicate(timeout=60)[0].strip() for one in running]
+    said = [one.communicate(timeout=240)[0].strip() for one in running]
     assert [one.returncode for one in running] == [0, 0]
     assert sorted(said) in (["False", "True"],)
 

@@ -16,6 +16,7 @@ from IPython.core.formatters import DisplayFormatter
 import lineage
 from lineage.errors import InvalidValue, LineageError
 from lineage.registry import Registry
+from lineage.selection import policy as selection_policy
 from lineage.trees import notebook
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ def answers(registry: Registry) -> dict[str, Any]:
         "family": registry.family("base"),
         "whereabouts": registry.whereabouts("base"),
         "doctor": registry.doctor(),
+        "policy": selection_policy.READY["trainer-rotation"],
+        "cull": registry.cull(),
+        "moves": registry.restore(),
+        "sync": registry.sync(),
         "summary": registry.summaries(registry.find())[0],
         "link": registry.parents(EVIL)[0],
         "event": registry.history("base")[0],

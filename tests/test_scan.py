@@ -460,6 +460,7 @@ def test_shared_tensors_find_the_parent_that_no_file_names(
     assert link.confidence == pytest.approx(0.75)
     ((evidence,),) = [one.evidence for one in registry.parents("merged-lora")]
     assert evidence.confidence == pytest.approx(0.75)
+    assert registry.record("merged-lora").tags["direction"] == "file-times"
 
 
 def test_where_no_time_tells_who_was_first_nothing_is_linked(

@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 from lineage import ledger
+from lineage.answers import Answer
 from lineage.culling import plan as plans
 from lineage.culling import quarantine
 from lineage.culling.plan import CullFile, CullPlan, Proposal, Spot, Survey, Whole, why_not
@@ -29,10 +30,12 @@ from lineage.store import EPOCH, Act, Store, micros
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Answer):
     """Files of an organism in one quarantine folder: of which place, since when. Where `restore` or
     `empty` acted, `files` are those that went back, or away; `left` are those that stay in
     quarantine, and `reason` says why all of them do."""
+
+    _brief: ClassVar[tuple[str, ...]] = ("organism", "place", "folder", "at", "bytes", "reason")
 
     organism: Organism
     place: str
@@ -48,10 +51,12 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class Moves(Answer):
     """What `restore` put back, or `empty` deleted (`applied`) or would delete: one entry for each
     place and quarantine folder. `recovered` are the folders of culls that were interrupted, whose
     files went back."""
+
+    _rows: ClassVar[str] = "stored"
 
     stored: tuple[Stored, ...]
     applied: bool

@@ -9,9 +9,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from lineage import genome, ledger, whereabouts
+from lineage.answers import Answer
 from lineage.culling import quarantine
 from lineage.culling.quarantine import Left, Tell
 from lineage.database import Connection
@@ -61,9 +62,11 @@ class Elsewhere:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Answer):
     """An organism that is selected against. `reason` says why all of it stays; empty when it goes.
     `dominators` are references to those living ones that its mark rests on."""
+
+    _brief: ClassVar[tuple[str, ...]] = ("organism", "spots", "reason")
 
     organism: Organism
     spots: tuple[Spot, ...]
@@ -81,10 +84,12 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class CullPlan:
+class CullPlan(Answer):
     """What a cull would move (`applied`: what it moved): one proposal an organism, files and bytes
     in all and by kind. `only` is the kind of files that was asked for. `recovered` are the
     quarantine folders of culls that were interrupted, whose files went back first."""
+
+    _rows: ClassVar[str] = "proposals"
 
     proposals: tuple[Proposal, ...]
     only: str | None = None

@@ -36,73 +36,51 @@ class DeviceProfile:
         return {precision: self.watts / rate for precision, rate in self.peak.items()}
 
 
+def _peak(
+    half: float, *, f64: float = 0, f32: float = 0, bf16: bool = True, f8: float = 0, i8: float = 0
+) -> Mapping[str, float]:
+    """Peak rates by precision; what a device does not do is left out."""
+    rates = {"F64": f64, "F32": f32, "BF16": half if bf16 else 0, "F16": half,
+             "F8_E4M3": f8, "F8_E5M2": f8, "I8": i8, "U8": i8}  # fmt: skip
+    return MappingProxyType({precision: rate for precision, rate in rates.items() if rate})
+
+
+# F32 weights run as TF32 where the device can: the fastest it does them, so that the figure stays a
+# lower bound (plain FP32 of an A100 is 19.5e12, eight times dearer).
+
 A100 = DeviceProfile(
     name="NVIDIA A100 80GB SXM",
     watts=400.0,
-    peak=MappingProxyType(
-        {
-            "F64": 19.5e12,  # FP64 tensor cores
-            # F32 weights run as TF32: the fastest the device does them, so that the figure stays
-            # a lower bound. Plain FP32 is 19.5e12, eight times dearer.
-            "F32": 156e12,
-            "BF16": 312e12,
-            "F16": 312e12,
-            # The device has no 8-bit floating point: such weights are widened to 16 bits.
-            "F8_E4M3": 312e12,
-            "F8_E5M2": 312e12,
-            "I8": 624e12,
-            "U8": 624e12,
-        }
-    ),
+    # F64 on tensor cores. It has no 8-bit floating point: such weights are widened to 16 bits.
+    peak=_peak(312e12, f64=19.5e12, f32=156e12, f8=312e12, i8=624e12),
     source="NVIDIA A100 80GB SXM data sheet: 400 W, dense peak rates without sparsity",
 )
 
 H100 = DeviceProfile(
     name="NVIDIA H100 SXM",
     watts=700.0,
-    peak=MappingProxyType(
-        {
-            "F64": 67e12,
-            "F32": 494.5e12,  # as TF32
-            "BF16": 989.5e12,
-            "F16": 989.5e12,
-            "F8_E4M3": 1979e12,
-            "F8_E5M2": 1979e12,
-            "I8": 1979e12,
-            "U8": 1979e12,
-        }
-    ),
+    peak=_peak(989.5e12, f64=67e12, f32=494.5e12, f8=1979e12, i8=1979e12),
     source="NVIDIA H100 data sheet, SXM5: 700 W; rates with sparsity, halved",
 )
 
 V100 = DeviceProfile(
     name="NVIDIA V100 SXM2",
     watts=300.0,
-    peak=MappingProxyType({"F64": 7.8e12, "F32": 15.7e12, "F16": 125e12}),
+    peak=_peak(125e12, f64=7.8e12, f32=15.7e12, bf16=False),
     source="NVIDIA V100 data sheet, SXM2: 300 W, 7.8, 15.7 and 125 TFLOPS",
 )
 
 L4 = DeviceProfile(
     name="NVIDIA L4",
     watts=72.0,
-    peak=MappingProxyType(
-        {
-            "F32": 60e12,  # as TF32
-            "BF16": 121e12,
-            "F16": 121e12,
-            "F8_E4M3": 242.5e12,
-            "F8_E5M2": 242.5e12,
-            "I8": 242.5e12,
-            "U8": 242.5e12,
-        }
-    ),
+    peak=_peak(121e12, f32=60e12, f8=242.5e12, i8=242.5e12),
     source="NVIDIA L4 data sheet: 72 W; rates with sparsity, halved",
 )
 
 T4 = DeviceProfile(
     name="NVIDIA T4",
     watts=70.0,
-    peak=MappingProxyType({"F32": 8.1e12, "F16": 65e12, "I8": 130e12, "U8": 130e12}),
+    peak=_peak(65e12, f32=8.1e12, bf16=False, i8=130e12),
     source="NVIDIA T4 data sheet: 70 W, 8.1, 65 and 130 tera-operations a second",
 )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lineage import ledger, pedigree
+from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.errors import InvalidValue, LineageError
 from lineage.hub.client import Hub, answered
@@ -32,7 +33,7 @@ _TOP = re.compile(r"""^["']?([^\s#"'-][^:"']*)["']?\s*:""")
 
 
 @dataclass(frozen=True, slots=True)
-class Push:
+class Push(Answer):
     """A plan: what the card of `repo` is now and would become; what the card cannot say, in
     sentences. `url` is the pull request, or the commit, once it is applied."""
 

@@ -322,7 +322,7 @@ def _score(
 
 def _emissions(repo: str, co2: Any, aside: list[str]) -> list[PowerCost]:
     """`co2_eq_emissions` of a card: grams of CO2 equivalent, or an object with `emissions`
-    (hub-docs, model-cards-co2.md). What a repository says counts once, whatever its commit."""
+    (hub-docs, model-cards-co2.md)."""
     told = co2 if isinstance(co2, Mapping) else {"emissions": co2}
     try:
         grams = float(told.get("emissions"))  # type: ignore[arg-type]
@@ -332,9 +332,15 @@ def _emissions(repo: str, co2: Any, aside: list[str]) -> list[PowerCost]:
         aside.append(f"its co2_eq_emissions are no grams: {str(co2)[:100]!r}.")
         return []
     source = told.get("source")
-    own = uuid.uuid5(POWER_NAMESPACE, f"hf:{repo}/co2_eq_emissions/{grams!r}")
     meter = _UNKEPT.sub("", source).strip() if isinstance(source, str) else ""
-    return [PowerCost(gco2e=grams, source="declared", meter=meter or None, uuid=str(own))]
+    return [PowerCost(gco2e=grams, source="declared", meter=meter or None,
+                      uuid=emissions_uuid(repo, grams))]  # fmt: skip
+
+
+def emissions_uuid(repo: str, grams: float) -> str:
+    """The UUID of the grams that the card of a repository tells: the same from its listing, from a
+    commit and from a copy of it on a disk, so that they count once."""
+    return str(uuid.uuid5(POWER_NAMESPACE, f"hf:{repo}/co2_eq_emissions/{grams!r}"))
 
 
 def _objects(value: Any) -> Iterable[Mapping[str, Any]]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import BinaryIO
 
 from lineage import genome, remote
 from lineage.errors import GenomeError, LineageError
 from lineage.genome import Genome, Tensor, Watcher
+from lineage.hub.rows import emissions_uuid
+from lineage.organism import PowerCost
 from lineage.readers import card, configs
 from lineage.readers.gguf import gguf
 from lineage.readers.lightning import lightning
@@ -180,7 +182,17 @@ def read(candidate: Candidate, beside: dict[str, Said], workers: int | None = No
     said = looking.said()
     if candidate.beside is not None:
         said.add(_beside(candidate, beside))
+    if candidate.hub is not None:
+        repository = candidate.hub.removeprefix("hf:").partition("@")[0]
+        said.power = [_of_repository(repository, cost) for cost in said.power]
     return Found(candidate, genome.default_name(candidate.place), found, said, tensors)
+
+
+def _of_repository(repository: str, cost: PowerCost) -> PowerCost:
+    """What the card in a cached repository tells, known as what the Hub tells of it."""
+    if cost.gco2e is None or cost.uuid is not None:
+        return cost
+    return replace(cost, uuid=emissions_uuid(repository, cost.gco2e))
 
 
 def _beside(candidate: Candidate, known: dict[str, Said]) -> Said:

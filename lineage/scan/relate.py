@@ -26,6 +26,8 @@ MOST_HOLDERS = 200
 APART = 60 * 10**9
 """Nanoseconds by which two files must differ in time before it is said which was first: copies of
 one download do not."""
+BY_TIMES = "tensors, older by its files"
+"""The source of a link whose direction the times of the files alone tell: they can be wrong."""
 MOST = 10_000
 """Values in one statement."""
 
@@ -380,9 +382,7 @@ class Relating:
         parent = max(older, key=lambda one: (others[one.digest], -one.modified, one.digest))
         share = others[parent.digest] / own.total
         relation = "convert" if share > 0.999 else "finetune"
-        self._propose(
-            own.found, parent.digest, relation, "hashed", "tensors, older by its files", share
-        )
+        self._propose(own.found, parent.digest, relation, "hashed", BY_TIMES, share)
         settled |= {(own.digest, parent.digest), (parent.digest, own.digest)}
 
     def _open(

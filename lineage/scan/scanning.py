@@ -7,16 +7,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from lineage import configurations
+from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.errors import LineageError
 from lineage.readers.said import Said
 from lineage.references import is_local, this_host
 from lineage.registration import Registered, Registration, register, registration
 from lineage.scan.read import Found, attempt, attempt_all
-from lineage.scan.relate import MOST, Proposed, Related, Relating, Relations
+from lineage.scan.relate import BY_TIMES, MOST, Proposed, Related, Relating, Relations
 from lineage.scan.walk import Candidate, Stamp, storable, walk
 from lineage.store import Act, Store
 
@@ -47,11 +48,13 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(Answer):
     """What a scan found: checkpoints that were read, links between them by evidence, pairs that
     share tensors and where nothing tells who descends from whom, what was set aside as (path,
     reason), and how many checkpoints were unchanged and not opened. `registered` counts the new
     organisms, None of a dry run."""
+
+    _rows: ClassVar[str] = "seen"
 
     seen: tuple[Seen, ...]
     links: tuple[Proposed, ...]
@@ -298,6 +301,8 @@ def _values(one: Found, links: Sequence[Proposed]) -> dict[str, Any]:
     bare = _bare(one)
     facts = {key: value for key, value in said.facts.items() if bare.get(key) is None}
     tags = dict(said.tags) | ({"history": said.history} if said.history else {})
+    if any(link.source == BY_TIMES for link in links):
+        tags["direction"] = "file-times"
     return bare | facts | {
         "parents": [link.how for link in links],
         "fitness": said.scores,

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lineage.answers import Answer
 from lineage.errors import InvalidValue
 from lineage.organism import finite, text
 from lineage.shown import count
@@ -64,7 +65,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Answer):
     """What selection compares, whom it may propose and whom it spares. `confidence` is that of a
     pair, one-sided; `delta` is in units of the metric; `cost_margin` a share; times in seconds;
     `price` a kWh, `storage_price` a GB and month, `carbon` in grams a kWh; `traffic` a month, by
