@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from lineage import chain
+from lineage.costs import NO_METER
 from lineage.database import creation
 from lineage.links import Rank, rank_below
+from lineage.standings import SOURCES, UNCOSTED
 
 PRAGMAS = (
     "foreign_keys=ON",
@@ -37,6 +39,9 @@ TABLES = {
     "edge": ("child", "parent", "relation", "weight", "needed"),
     "evidence": ("child", "parent", "relation", "evidence", "confidence", "weight"),
     "fitness": ("organism", "niche", "value", "at", "current"),
+    "standing": (
+        "niche", "value", "organism", "per", "also", "joules", "source", "meter", "state", "here",
+    ),
     "power": ("organism", "phase", "per", "joules", "source", "uuid", "at", "current"),
     "event": ("organism", "kind", "at", "actor", "body", "chain"),
 }  # fmt: skip
@@ -146,6 +151,7 @@ class Writer:
             self.who,
         ).fetchone()[0]
         self.head = chain.START
+        self.served: dict[int, float] = {}
 
     def niche(self, one: Scored) -> int:
         own = self.niches.get((one.task, one.metric))
@@ -195,9 +201,17 @@ class Writer:
         for parent, _ in one.parents:
             yield "edge", (own, parent, relation, None, int(relation == "adapter"))
             yield "evidence", (own, parent, relation, "declared", None, None)
-        for score in one.scores:
-            yield "fitness", (own, self.niche(score), score.value, at, 1)
         phase, per, joules, source = one.power
+        served: tuple[Any, ...] = (UNCOSTED, 0, None, None, None)
+        if phase == "serving":
+            needed = one.parents if relation == "adapter" else ()
+            total = joules + sum(self.served[parent] for parent, _ in needed)
+            self.served[own] = total
+            served = (0, 0, total, SOURCES.index(source), NO_METER)
+        for score in one.scores:
+            niche = self.niche(score)
+            yield "fitness", (own, niche, score.value, at, 1)
+            yield "standing", (niche, score.value, own, *served, 0, 0)
         key = uuid.uuid4() if per == "total" else None
         yield "power", (own, phase, per, joules, source, key.bytes if key else None, at, 1)
         if not self.events:

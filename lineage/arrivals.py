@@ -374,6 +374,7 @@ def _come_back(act: Act, own: int, place: str) -> None:
         "UPDATE organism SET status = 'alive' WHERE id = ? AND status = 'culled'", (own,)
     ).rowcount
     if back:
+        act.touch([own])
         act.event(own, "revived", {"reason": f"the same weights were saved again, at {place}"})
 
 

@@ -1,6 +1,6 @@
 """Who is best in a niche, and who is best for what it costs: the front, where nobody is beaten by
-one that is at least as fit and costs at most as much. An index answers the first; the second looks
-at all who were scored in the niche."""
+one that is at least as fit and costs at most as much. Standings lie in the order of niches and
+values: they answer the first, and for joules the second, without looking at any organism."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar
 
-from lineage import costs, ledger
+from lineage import costs, ledger, standings
 from lineage.answers import Answer
 from lineage.clades import members
 from lineage.database import Connection
@@ -110,17 +110,17 @@ class _Question:
         self.sign = -1 if direction == "lower" else 1
         self.ahead = "<" if direction == "lower" else ">"
         self.order = f"f.value {'ASC' if direction == 'lower' else 'DESC'}, f.organism"
-        self.own, people, within = own, "fitness f", ""
+        self.own, self.clade, people = own, clade, "standing f WHERE f.niche = ?"
         self.params: tuple[Any, ...] = (own,)
         if clade is not None:
             self.params = (connection.pack(members(connection, clade)), own)
-            people = f"{connection.ids} AS c CROSS JOIN fitness f"
-            within = "f.organism = c.id AND "
-        self.scored = f"FROM {people} WHERE {within}f.niche = ? AND f.current = 1"
-        self.registered = f"""FROM {people} CROSS JOIN organism o
-            WHERE {within}f.niche = ? AND f.current = 1 AND o.id = f.organism
-              AND o.ghost = 0 AND o.same_as IS NULL"""
-        self.living = f"{self.registered} AND o.status = 'alive'"
+            people = f"""{connection.ids} AS c CROSS JOIN fitness g CROSS JOIN standing f
+                WHERE g.organism = c.id AND g.niche = ? AND g.current = 1 AND f.niche = g.niche
+                  AND f.value = g.value AND f.organism = g.organism"""
+        self.everyone = f"FROM {people}"
+        self.scored = f"FROM {people} AND f.also = 0"
+        self.registered = f"{self.scored} AND f.state <> {standings.ABSENT}"
+        self.living = f"{self.scored} AND f.state = {standings.ALIVE}"
 
     def count(self, what: str, *params: Any) -> int:
         sql = f"SELECT count(*) {what}"
@@ -135,7 +135,33 @@ class _Question:
     def front(self, per: str, limit: int | None) -> Ranking:
         """The rows come by unit and cost, at equal cost the fittest first: who is no fitter than
         one before is beaten, but for exact ties."""
-        rows = self.connection.execute(
+        if per == "joule" and self.clade is None:
+            return self.cheapest(limit)
+        rows = self.connection.execute(*self._priced(per))
+        costed: set[int] = set()
+        fronts: list[tuple[int, Any]] = []
+        unbeaten: set[int] = set()
+        for unit, group in groupby(rows, key=lambda row: row[2]):
+            kept, positive = self._sweep(group, costed)
+            unbeaten.update(own for own, *_ in kept)
+            fronts += self._told(kept, unit, positive, limit)
+        fronts.sort(key=lambda one: _rank(one[1][1]))  # stable: within a unit the order stays
+        return self.ranking(
+            per,
+            fronts,
+            beaten=len(costed) - len(unbeaten),
+            uncosted=self.count(self.living) - len(costed),
+        )
+
+    def _priced(self, per: str) -> tuple[str, tuple[Any, ...]]:
+        """The statement of the costed in the order of `front`, with its parameters."""
+        if per == "joule":
+            sql = f"""SELECT f.organism, f.value, {standings.PER}, f.joules, {standings.SOURCE}
+                {self.everyone}
+                AND f.state = {standings.ALIVE} AND f.joules IS NOT NULL
+                ORDER BY f.per, f.joules, {self.order}"""
+            return sql, self.params
+        return (
             f"""WITH RECURSIVE wanted(id) AS (SELECT f.organism {self.living}), {_costs(per)}
                 SELECT f.organism, f.value, c.per, c.joules, c.source
                 FROM cost c CROSS JOIN fitness f
@@ -144,23 +170,67 @@ class _Question:
                 ORDER BY c.per, c.joules, {self.order}""",
             (*self.params, self.own),
         )
-        costed: set[int] = set()
+
+    def cheapest(self, limit: int | None) -> Ranking:
+        """The fronts in joules of a whole niche. From the fittest on, whoever is cheaper than all
+        before is on the front, and nobody else: one way along the niche finds them."""
+        units = ", ".join(
+            f"count(CASE WHEN f.per = {code} THEN 1 END)" for code in range(len(costs.RATES))
+        )
+        living, costed, *many = self.connection.row(
+            f"""SELECT count(CASE WHEN f.also = 0 THEN 1 END),
+                  count(CASE WHEN f.also = 0 AND f.per >= 0 THEN 1 END), {units}
+                {self.everyone} AND f.state = {standings.ALIVE}""",
+            self.params,
+        )
         fronts: list[tuple[int, Any]] = []
         unbeaten: set[int] = set()
-        for unit, group in groupby(rows, key=lambda row: row[2]):
-            kept, positive = self._sweep(group, costed)
+        for code, unit in enumerate(costs.RATES):
+            if not many[code]:
+                continue
+            kept, positive = self._walked(code)
             unbeaten.update(own for own, *_ in kept)
-            ratios = positive and self.sign > 0
-            for own, value, cost, source in kept[-limit:] if limit else kept:
-                ratio = value / cost if ratios and cost else None
-                fronts.append((own, (cost, unit, source, ratio)))
-        fronts.sort(key=lambda one: _rank(one[1][1]))  # stable: within a unit the order stays
+            fronts += self._told(kept, unit, positive, limit)
         return self.ranking(
-            per,
-            fronts,
-            beaten=len(costed) - len(unbeaten),
-            uncosted=self.count(self.living) - len(costed),
+            "joule", fronts, beaten=costed - len(unbeaten), uncosted=living - costed
         )
+
+    def _walked(self, code: int) -> tuple[list[tuple[int, float, float, str]], bool]:
+        """The front in one unit, from the cheapest, and whether all its scores are positive."""
+        of = f"""{self.everyone} AND f.state = {standings.ALIVE} AND f.per = {code}"""
+        least = self.connection.value(f"SELECT f.value {of} ORDER BY f.value LIMIT 1", self.params)
+        found: list[tuple[int, float, float, str]] = []
+        beyond, params = "", self.params
+        while True:
+            value = self.connection.value(
+                f"SELECT f.value {of} {beyond} ORDER BY {self.order} LIMIT 1", params
+            )
+            if value is None:
+                return found[::-1], bool(least > 0)
+            rows = self.connection.rows(
+                f"""SELECT f.organism, f.joules, f.source {of} AND f.value = ?
+                    ORDER BY f.joules, f.organism DESC""",
+                (*self.params, value),
+            )
+            cost = rows[0][1]
+            found += [
+                (own, value, float(joules), standings.SOURCES[source])
+                for own, joules, source in rows if joules == cost
+            ]  # fmt: skip
+            behind = ">" if self.direction == "lower" else "<"
+            beyond = f"AND f.joules < ? AND f.value {behind} ?"
+            params = (*self.params, cost, value)
+
+    def _told(
+        self, kept: list[tuple[int, float, float, str]], unit: str, positive: bool,
+        limit: int | None,
+    ) -> list[tuple[int, Any]]:  # fmt: skip
+        """The fittest so many of a front, as `ranking` takes them."""
+        ratios = positive and self.sign > 0
+        return [
+            (own, (cost, unit, source, value / cost if ratios and cost else None))
+            for own, value, cost, source in (kept[-limit:] if limit else kept)
+        ]
 
     def _sweep(
         self, group: Iterable[Any], costed: set[int]
@@ -191,7 +261,7 @@ class _Question:
             tops[cost and cost[1]] = max(
                 tops.get(cost and cost[1], scores[own]), scores[own], key=self._fit
             )
-        gone = f"{self.registered} AND o.status <> 'alive'"
+        gone = f"{self.registered} AND f.state <> {standings.ALIVE}"
         if tops:
             gone += f" AND f.value {self.ahead} ?"
         best = [max(tops.values(), key=self._fit).value] if tops else []

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from lineage import chain, links
+from lineage import chain
 from lineage.errors import InvalidValue, NotFound
 from lineage.organism import PERS, PHASES, Niche, PowerCost, Score, one_of, text
 from lineage.references import resolve
@@ -126,7 +126,7 @@ def retract_link(store: Store, child: Any, parent: Any, reason: str) -> int:
     with store.act() as act:
         own, other = resolve(act.connection, child), resolve(act.connection, parent)
         was, needed = known_link(act, own, other)
-        links.remove(act.connection, own, other)
+        act.remove_link(own, other)
         told = {"what": "link", "ref": act.label(other), "was": was, "needed": needed}
         act.event(own, "retracted", {**told, "reason": reason})
         return chain.head(act.connection)[0]
@@ -171,6 +171,7 @@ def retract_registration(store: Store, ref: Any, reason: str) -> int:
                   retracted = ?, {", ".join(f"{fact} = NULL" for fact in FACTS)} WHERE id = ?""",
             (reason, own),
         )
+        act.touch([own], costs_too=True)
         counts = {}
         for table, what in (("fitness", "scores"), ("power", "costs")):
             rows = act.connection.rows(
@@ -192,6 +193,7 @@ def reinstate_registration(act: Act, own: int, body: Mapping[str, Any]) -> None:
         (*was.values(), own),
     )
     act.set_places_here([own])
+    act.touch([own], costs_too=True)
     for table in ("fitness", "power"):
         rows = act.connection.rows(
             f"SELECT id FROM {table} WHERE organism = ? AND retracted = ?",

@@ -20,7 +20,7 @@ from itertools import groupby, islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lineage import chain, links, schema, snapshots, spool
+from lineage import chain, links, schema, snapshots, spool, standings
 from lineage import database as ground
 from lineage.answers import Answer
 from lineage.clades import MANY
@@ -228,6 +228,11 @@ WORDS = {
         "Of several scores or rates, others than the latest are said to count, or what was "
         "retracted: lists, selection "
         "and clades take wrong numbers.",
+        REPAIR,
+    ),
+    "standings": (
+        "Standings are not what scores, costs and links make of them: who is best for what it "
+        "costs is answered wrongly, and selection judges by wrong numbers.",
         REPAIR,
     ),
     "here": (
@@ -671,6 +676,12 @@ def _here(connection: Connection) -> list[Finding]:
     return _organisms(connection, "here", MISPLACED)
 
 
+def _standings(connection: Connection) -> list[Finding]:
+    wrong = standings.wrong(connection)
+    examples = [_label(connection, own) for own in islice(dict.fromkeys(wrong), EXAMPLES)]
+    return _finding("standings", len(wrong), examples)
+
+
 # ---- Names, aliases, those that became one with another
 
 
@@ -803,6 +814,7 @@ CHECKS: dict[str, Callable[[Connection], list[Finding]]] = {
     "relations": _relations,
     "current": _current,
     "here": _here,
+    "standings": _standings,
     "names": _names,
     "aliases": _aliases,
     "absorbed": _absorbed,
@@ -1076,6 +1088,12 @@ def _mend_here(act: Act) -> int:
     return len(wrong)
 
 
+def _mend_standings(act: Act) -> int:
+    wrong = standings.wrong(act.connection)
+    standings.rebuild(act.connection)
+    return len(wrong)
+
+
 MENDS: dict[str, Callable[[Act], int]] = {
     "indexes": lambda act: _mend_schema(act, "index"),
     "triggers": lambda act: _mend_schema(act, "function", "trigger"),
@@ -1083,4 +1101,5 @@ MENDS: dict[str, Callable[[Act], int]] = {
     "relations": _mend_relations,
     "current": _mend_current,
     "here": _mend_here,
+    "standings": _mend_standings,
 }

@@ -141,12 +141,13 @@ def find(
     one_of(sort, SORTS, "sort")
     meeting = _meeting(connection, name, wanted)
     lower = meeting.direction == "lower"
+    cost, unit = ("f", "f.per") if meeting.scored else ("s", "s.unit")
     order = {
         "registered": "o.id DESC",
         "created": "o.created IS NULL, o.created DESC, o.id DESC",
         "name": "n.name IS NULL, n.name, n.version",
         "fitness": f"f.value {'ASC' if lower else 'DESC'}, o.id",
-        "power": "s.joules IS NULL, s.unit, s.joules, o.id DESC",
+        "power": f"{cost}.joules IS NULL, {unit}, {cost}.joules, o.id DESC",
         "generation": "o.generation DESC, o.id DESC",
         "bytes": "o.bytes IS NULL, o.bytes DESC, o.id DESC",
     }
@@ -178,7 +179,7 @@ def count(
 
 @dataclass(slots=True)
 class _Meeting:
-    """Conditions as SQL on `organism o` (and `fitness f` where a niche is asked for), with their
+    """Conditions as SQL on `organism o` (and `standing f` where a niche is asked for), with their
     parameters, and the direction of the niche."""
 
     where: list[str] = field(default_factory=list)
@@ -194,13 +195,14 @@ class _Meeting:
     def statement(
         self, what: str, *, priced: bool = False, named: bool = False
     ) -> tuple[str, tuple[Any, ...]]:
-        """`what` of those that meet the conditions, with costs of serving as `s`, names as `n`.
+        """`what` of those that meet the conditions, with names as `n`, and costs of serving as `s`
+        where no niche is asked for: standings hold them.
 
         CROSS JOIN makes SQLite go along the scores of a niche, in the order of their values."""
-        of = "fitness f CROSS JOIN organism o" if self.scored else "organism o"
+        of = "standing f CROSS JOIN organism o" if self.scored else "organism o"
         where = " AND ".join(self.where)
         named_by = "LEFT JOIN name n ON n.organism = o.id AND n.rank = 0" if named else ""
-        if not priced and self.max_joules is None:
+        if self.scored or (not priced and self.max_joules is None):
             return f"SELECT {what} FROM {of} {named_by} WHERE {where}", tuple(self.params)
         wanted = f"WITH RECURSIVE wanted(id) AS (SELECT o.id FROM {of} WHERE {where})"
         params = (*self.params, *self.params)
@@ -253,14 +255,18 @@ def _meeting(connection: Connection, name: str | None, wanted: Conditions) -> _M
         if key in values:
             found.add(f"o.registered {sign} ?", micros(values[key]))
     if "max_joules" in wanted:
-        found.max_joules = finite(wanted["max_joules"], "the most joules", least=0)
+        most = finite(wanted["max_joules"], "the most joules", least=0)
+        if found.scored:
+            found.add("f.joules <= ?", most)
+        else:
+            found.max_joules = most
     return found
 
 
 def _meeting_scores(connection: Connection, found: _Meeting, wanted: Conditions) -> None:
     own, found.direction = niche_id(connection, wanted["niche"])
     found.scored = True
-    found.add("f.niche = ? AND f.current = 1 AND o.id = f.organism", own)
+    found.add("f.niche = ? AND f.also = 0 AND o.id = f.organism", own)
     if "min" in wanted:
         found.add("f.value >= ?", finite(wanted["min"], "the least score"))
     if "max" in wanted:

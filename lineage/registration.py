@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lineage import chain, configurations, links
+from lineage import chain, configurations, links, standings
 from lineage.errors import Ambiguous, InvalidValue, LineageError
 from lineage.organism import KINDS as ORGANISM_KINDS
 from lineage.organism import (
@@ -991,6 +991,7 @@ class _Batch:
         many = self.connection.many
         many(INSERT_ORGANISM, self.organisms)
         many(UPDATE_ORGANISM, self.updates)
+        self.act.touch((one[-1] for one in self.updates), costs_too=True)
         many("UPDATE organism SET retracted = ? WHERE id = ?", self.retracted)
         many("UPDATE organism SET protected = 1 WHERE id = ?", self.protected)
         many("INSERT INTO name (name, version, organism, rank) VALUES (?, ?, ?, ?)", self.names)
@@ -1029,6 +1030,7 @@ class _Batch:
         for own, cost in self.act.add_power(power, self.fresh) if power else ():
             if done := self.whose.get((own, id(cost))):
                 self._note(done, "metered", power_body(cost))
+        self._write_standings(scores, power)
         self._write_tags()
         self._write_configurations()
         self._write_told_aliases()
@@ -1082,6 +1084,39 @@ class _Batch:
             )
             self.act.set_places_here(own for own, _ in gone)
             self.events += [(own, "gone", {"place": uri}) for own, uri in gone]
+
+    def _write_standings(
+        self, scores: Sequence[tuple[int, Score]], power: Sequence[tuple[int, PowerCost]]
+    ) -> None:
+        """The standings of what is new and needs no other to run are told here; the rest is for
+        the end of the act."""
+        scored: dict[int, list[tuple[int, Score]]] = {}
+        for own, score in scores:
+            if own in self.fresh:
+                niche = self.act.niche(score.niche, score.direction)  # type: ignore[arg-type]
+                scored.setdefault(own, []).append((niche, score))
+        if not scored:
+            return
+        needing = {child for child, *_, needed in self.edges if needed}
+        costs: dict[int, list[tuple[PowerCost, int | None]]] = {own: [] for own in scored}
+        for own, cost in power:
+            if own in costs:
+                costs[own].append((cost, self.act.meter(cost.meter)))
+        at, precision = (9 + FACTS.index(one) for one in ("parameters", "precision"))
+        told: list[tuple[Any, ...]] = []
+        for own, held in scored.items():
+            row = self.rows_of[own]
+            state = standings.ABSENT if row[3] else standings.STATES[row[2]]
+            rows = None
+            if own not in needing and own not in self.act.touched:
+                rows = standings.of_new(
+                    own, held, costs[own], row[at], row[precision], state, row[6]
+                )
+            if rows is None:
+                self.act.touch([own], costs_too=True)
+            else:
+                told += rows
+        self.connection.many(standings.INSERT, told)
 
     def _write_tags(self) -> None:
         """Add tags; a key that an organism has already keeps its value."""
@@ -1175,6 +1210,7 @@ class _Batch:
         )
         connection.execute("DELETE FROM edge WHERE child = ? OR parent = ?", (other, other))
         links.rerank(connection, {other, *(row[0] for row in both)})
+        standings.forget(connection, connection.pack([other]))
         for statement in ABSORB:
             connection.execute(statement.format(keep=keep, other=other))
         moved = [
@@ -1190,6 +1226,7 @@ class _Batch:
         for one in self.act.add_links(moved)[1]:
             path = [self.act.label(own) for own in one.path]
             self.events.append((one.child, "link_set_aside", {"would_close": path}))
+        self.act.touch([keep, *(row[0] for row in both if row[0] != other)], costs_too=True)
         self.act.settle("fitness", [keep])
         self.act.settle("power", [keep])
         self.here.add(keep)

@@ -3,9 +3,9 @@
 
 Truth: organism, name, place, file, edge, evidence, niche, fitness, meter, power, tag, alias, actor,
 event, document, configuration, arrival, lease, quarantine, crawl. Derived and rebuildable:
-organism.generation, .jump and .here, the `current` flags, the tensor table, and the label,
-label_score, label_niche, stripe and graft tables (the interval snapshot). Times are microseconds
-since 1970, UTC.
+organism.generation, .jump and .here, the `current` flags, the tensor and standing tables, and
+the label, label_score, label_niche, stripe and graft tables (the interval snapshot). Times are
+microseconds since 1970, UTC.
 """
 
 from __future__ import annotations
@@ -182,11 +182,29 @@ fitness = Table(
     Column("current", SmallInteger, nullable=False),
     Column("retracted", Text),
     Index("fitness_organism", "organism", "niche"),
-    Index("fitness_niche", "niche", "value", "organism", sqlite_where=text("current = 1"),
-          postgresql_where=text("current = 1")),
-)  # fmt: skip
+)
 """All scores ever; `current` marks the latest of an organism in a niche, which counts. `retracted`
 is why a score was struck out: it never counts."""
+
+standing = Table(
+    "standing",
+    metadata,
+    Column("niche", Id, primary_key=True, autoincrement=False),
+    Column("value", Double, primary_key=True, autoincrement=False),
+    Column("organism", Id, primary_key=True, autoincrement=False),
+    Column("per", SmallInteger, primary_key=True, autoincrement=False),
+    Column("also", SmallInteger, nullable=False),
+    Column("joules", Double),
+    Column("source", SmallInteger),
+    Column("meter", Id),
+    Column("stderr", Double),
+    Column("n", BigInteger),
+    Column("state", SmallInteger, nullable=False),
+    Column("here", SmallInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The scores that count, a row for each unit in which it is known what serving costs, with what is
+needed to run: see `standings`, which has the codes."""
 
 meter = Table(
     "meter",

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from typing import Any
 
-from lineage import chain, links
+from lineage import chain, links, standings
 from lineage.database import Connection, Database
 from lineage.errors import CycleError, InvalidValue, NotFound
 from lineage.organism import (
@@ -113,6 +113,7 @@ class Store:
         with self.database.write() as connection:
             act = Act(self, connection)
             yield act
+            act.settle_standings()
         self.niches.update(act.niches)
         self.meters.update(act.meters)
         self.actors.update(act.actors)
@@ -134,6 +135,7 @@ class Act:
         self.niches: dict[Niche, tuple[int, str | None]] = {}
         self.meters: dict[str, int] = {}
         self.actors: dict[chain.Who, int] = {}
+        self.touched: dict[int, bool] = {}
 
     # who, when, what
 
@@ -257,6 +259,7 @@ class Act:
             current = int(score.retracted is None)
             rows.append((own, niche, *numbers, at or self.at, current, score.retracted))
             added.append((own, score))
+        self.touch(own for own, _ in added if own not in fresh)
         self.connection.many(
             "INSERT INTO fitness (organism, niche, value, stderr, n, at, current, retracted) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -271,6 +274,19 @@ class Act:
         if again:
             self.settle("fitness", again)
         return added
+
+    def touch(self, organisms: Iterable[int], costs_too: bool = False) -> None:
+        """Note that the standings of organisms, and with `costs_too` what serving them costs, may
+        be others at the end of this act."""
+        for own in organisms:
+            self.touched[own] = costs_too or self.touched.get(own, False)
+
+    def settle_standings(self) -> None:
+        for costs_too in (True, False):
+            some = [own for own, one in self.touched.items() if one == costs_too]
+            if some:
+                standings.settle(self.connection, some, costs_too)
+        self.touched.clear()
 
     def strike(self, table: str, rows: Mapping[int, int], reason: str) -> None:
         """Strike rows (id: organism) of scores or costs out: they stay, and count no more."""
@@ -359,6 +375,7 @@ class Act:
                 own, cost.phase, cost.per, *numbers, key, at or self.at, current, cost.retracted,
             ))  # fmt: skip
             added.append((own, cost))
+        self.touch((own for own, one in added if one.phase == "serving" and own not in fresh), True)
         self.connection.many(
             "INSERT INTO power (organism, phase, per, joules, watts, seconds, cost, currency, "
             "gco2e, source, meter, uuid, at, current, retracted) "
@@ -391,6 +408,8 @@ class Act:
     def settle(self, table: str, organisms: Iterable[int]) -> None:
         """Mark the latest score of each organism and niche, or rate of each phase and `per`, as the
         current one. Totals of power are all current: they add up."""
+        organisms = set(organisms)
+        self.touch(organisms, costs_too=table == "power")
         same = " AND ".join(f"l.{part} = {table}.{part}" for part in KEYS[table])
         rates = "AND per <> 'total'" if table == "power" else ""
         self.connection.execute(
@@ -426,12 +445,18 @@ class Act:
                     (child, parent), (child, parent, relation, how.weight, int(needed))
                 )
         refused += links.add(self.connection, list(new.values()))
+        self.touch((one[0] for one in new.values() if one[4]), True)
         left_out = {(one.child, one.parent) for one in refused}
         kept = [one for one in wanted if one[:2] not in left_out]
         added = self.add_evidence(kept)
         told = Counter((child, parent) for child, parent, *_ in added)
         self.settle_links(pair for pair, count in told.items() if pair in known or count > 1)
         return added, refused
+
+    def remove_link(self, child: int, parent: int) -> None:
+        """Remove a link with its evidence."""
+        links.remove(self.connection, child, parent)
+        self.touch([child], costs_too=True)
 
     def add_evidence(
         self, wanted: Sequence[tuple[int, int, str, Parent, bool]]
@@ -532,6 +557,8 @@ class Act:
 
     def set_places_here(self, organisms: Iterable[int]) -> None:
         """Recompute which organisms have files on a disk."""
+        organisms = set(organisms)
+        self.touch(organisms)
         local = "(p.uri LIKE '/%' OR p.uri LIKE '_:\\%' OR p.uri LIKE '_:/%')"
         self.connection.execute(
             f"""UPDATE organism SET here = CASE WHEN EXISTS (SELECT 1 FROM place p
@@ -683,7 +710,7 @@ def unlink(store: Store, child: Any, parent: Any) -> int:
             raise NotFound(
                 f"{act.label(other)} is not a parent of {act.label(own)}: nothing to unlink."
             )
-        links.remove(act.connection, own, other)
+        act.remove_link(own, other)
         keys = ("relation", "evidence", "confidence", "weight")
         was = [dict(zip(keys, row, strict=False)) for row in known]
         needed = bool(known[0][-1])
@@ -796,6 +823,7 @@ def mark(
     act.connection.many(
         "UPDATE organism SET status = ? WHERE id = ?", [(status, own) for own, _ in changed]
     )
+    act.touch(own for own, _ in changed)
     act.events((own, kind, body) for own, body in changed)
     return len(changed)
 

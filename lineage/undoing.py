@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lineage import chain, links
+from lineage import chain
 from lineage.corrections import COST, cost_of, give_name, iso, known_link, reinstate_registration
 from lineage.database import Connection
 from lineage.errors import InvalidValue, LineageError, NotFound
@@ -88,7 +88,7 @@ def _linked(act: Act, what: Undone) -> Left:
     if not mine:
         raise _changed(what, "the link is known otherwise")
     if len(was) == 1:
-        links.remove(act.connection, what.own, other)
+        act.remove_link(what.own, other)
     else:
         act.connection.execute(
             """DELETE FROM evidence WHERE child = ? AND parent = ? AND relation = ?
@@ -215,6 +215,7 @@ def _marked(act: Act, what: Undone, status: str, to: str) -> None:
     ).rowcount
     if not changed:
         raise _changed(what, "its vital status was changed")
+    act.touch([what.own])
 
 
 def _selected(act: Act, what: Undone) -> Left:

@@ -8,8 +8,10 @@ import os
 from collections import defaultdict
 
 import networkx as nx
+import pytest
 
 from lineage.database import Connection
+from lineage.energy import JOULES_PER_OPERATION
 from lineage.registry import Registry
 from lineage.store import EVIDENCE_RANK
 
@@ -58,6 +60,7 @@ def check(registry: Registry) -> nx.DiGraph:
         _check_absorbed(connection)
         _check_names(connection)
         _check_current(connection)
+        check_standings(connection)
         _check_here(connection)
         _check_chain(connection)
         if not connection.postgresql:
@@ -150,6 +153,56 @@ def _check_current(connection: Connection) -> None:
         "SELECT count(*) FROM power WHERE per = 'total' AND current <> 1 AND retracted IS NULL"
     )
     assert idle == 0
+
+
+def check_standings(connection: Connection) -> None:
+    """What serving costs beside each score that counts, computed one by one."""
+    units = ("token", "character", "request", "image")
+    sure = ("measured", "declared", "estimated")
+    own: dict[int, dict[int, tuple[float, int, int]]] = defaultdict(dict)
+    for who, per, joules, source, meter in connection.rows(
+        """SELECT organism, per, joules, source, meter FROM power
+           WHERE phase = 'serving' AND current = 1 AND joules IS NOT NULL"""
+    ):
+        if per in units:
+            meter = -3 if meter is None else meter
+            own[who][units.index(per)] = (joules, sure.index(source), meter)
+    state = {}
+    for who, status, gone, here, parameters, precision in connection.rows(
+        """SELECT id, status, CASE WHEN ghost = 1 OR same_as IS NOT NULL THEN 1 ELSE 0 END, here,
+             parameters, precision FROM organism"""
+    ):
+        state[who] = (3 if gone else ("alive", "selected_against", "culled").index(status), here)
+        if who not in own and parameters is not None:
+            each = JOULES_PER_OPERATION.get(precision, JOULES_PER_OPERATION["BF16"])
+            own[who][0] = (2 * parameters * each, 2, -1)
+    above = nx.DiGraph(connection.rows("SELECT child, parent FROM edge WHERE needed = 1"))
+    wanted = []
+    for niche, value, who, stderr, n in connection.rows(
+        "SELECT niche, value, organism, stderr, n FROM fitness WHERE current = 1"
+    ):
+        parts = [own[one] for one in ({who} | nx.descendants(above, who)
+                                      if who in above else {who})]  # fmt: skip
+        shared = sorted(set.intersection(*(set(one) for one in parts)))
+        rows = [
+            (
+                per, int(at > 0), sum(one[per][0] for one in parts),
+                max(one[per][1] for one in parts),
+                parts[0][per][2] if len({one[per][2] for one in parts}) == 1 else -2,
+            )
+            for at, per in enumerate(shared)
+        ]  # fmt: skip
+        for row in rows or [(-1, 0, None, None, None)]:
+            wanted.append((niche, value, who, *row, stderr, n, *state[who]))
+    found = connection.rows(
+        """SELECT niche, value, organism, per, also, joules, source, meter, stderr, n, state, here
+           FROM standing ORDER BY niche, value, organism, per"""
+    )
+    wanted.sort(key=lambda row: row[:4])
+    exact = [(*row[:5], *row[6:]) for row in wanted]
+    assert [(*row[:5], *row[6:]) for row in found] == exact, "standings"
+    for one, other in zip(found, wanted, strict=True):
+        assert one[5] == other[5] or one[5] == pytest.approx(other[5], rel=1e-12)
 
 
 def _check_chain(connection: Connection) -> None:

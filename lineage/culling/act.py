@@ -540,6 +540,7 @@ def _record_emptied(act: Act, one: Held, files: Sequence[CullFile]) -> None:
              WHERE p.organism = organism.id AND f.genome = 1 AND q.emptied_at IS NULL)""",
         (own,),
     ).rowcount
+    act.touch([own])
     act.event(own, "culled" if culled else "emptied", _told(one.stored, files))
 
 

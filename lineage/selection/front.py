@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from lineage import costs, store
+from lineage import costs, standings, store
 from lineage.database import Connection
 from lineage.organism import Niche
 from lineage.selection.policy import FRONTIER, Policy
@@ -23,48 +23,37 @@ ROWS = 20_000
 """How many rows are read from the database at once."""
 
 PERS = (*costs.RATES, "byte")
-SOURCES = ("measured", "declared", "estimated")
+SOURCES = standings.SOURCES
+
+_MARKED = f"CASE f.state WHEN {standings.SELECTED_AGAINST} THEN 1 ELSE 0 END"
+
+_COSTED = f"""
+SELECT f.organism, f.niche, f.per, f.here, {_MARKED}, f.joules, f.source, f.meter, f.value,
+  f.stderr, f.n
+FROM standing f WHERE f.joules IS NOT NULL"""
 
 # What a genome takes on a disk is its own: a base that is needed is not stored twice.
-_BYTES = """cost(organism, per, joules, source, meter) AS (
-  SELECT o.id, 'byte', o.bytes, 'measured', 0 FROM organism o WHERE o.bytes IS NOT NULL {within})"""
+_STORED = f"""
+SELECT f.organism, f.niche, {PERS.index("byte")}, f.here, {_MARKED}, o.bytes, 0, 0, f.value,
+  f.stderr, f.n
+FROM standing f CROSS JOIN organism o
+WHERE f.also = 0 AND o.id = f.organism AND o.bytes IS NOT NULL"""
 
-# SQLite reads the organisms in order, and CROSS JOIN keeps it at that: their costs and scores then
-# lie side by side.
-_STANDINGS = f"""
-SELECT c.organism, f.niche,
-  CASE c.per {" ".join(f"WHEN '{per}' THEN {code}" for code, per in enumerate(PERS))} END,
-  o.here, CASE o.status WHEN 'selected_against' THEN 1 ELSE 0 END, c.joules,
-  CASE c.source WHEN 'measured' THEN 0 WHEN 'declared' THEN 1 ELSE 2 END, c.meter,
-  f.value, f.stderr, f.n
-FROM cost c CROSS JOIN organism o CROSS JOIN fitness f
-WHERE o.id = c.organism AND f.organism = o.id AND f.current = 1
-  AND o.ghost = 0 AND o.same_as IS NULL {{who}}"""
+_UNCULLED = f" AND f.state <= {standings.SELECTED_AGAINST}"
 
-_RIVALS = """rivals(id) AS (
-  SELECT f.organism FROM fitness m JOIN fitness f ON f.niche = m.niche AND f.current = 1
-  WHERE m.organism = ? AND m.current = 1)"""
-
-_IN = """rivals(id) AS (
-  SELECT f.organism FROM fitness f WHERE f.niche = ? AND f.current = 1)"""
-
-_AROUND = """AND (o.status <> 'culled' OR o.id = ?) AND f.niche IN
-  (SELECT m.niche FROM fitness m WHERE m.organism = ? AND m.current = 1)"""
-
-
-def _load(policy: Policy, scope: str = "") -> str:
-    """The common table expressions that `_STANDINGS` rests on."""
-    if policy.cost == "bytes":
-        return _BYTES.format(within=f"AND o.id IN (SELECT id FROM {scope})" if scope else "")
-    return costs.known(scope)
+_AROUND = f""" AND (f.state <= {standings.SELECTED_AGAINST}
+  OR (f.organism = ? AND f.state = {standings.CULLED}))
+  AND f.niche IN (SELECT m.niche FROM fitness m WHERE m.organism = ? AND m.current = 1)"""
 
 
 def everything(policy: Policy = FRONTIER) -> str:
-    """The statement that reads all standings."""
-    return f"WITH RECURSIVE {_load(policy)} {_STANDINGS.format(who=_UNCULLED)}"
+    """The statement that reads all standings of who is not culled."""
+    return _all(policy) + _UNCULLED
 
 
-_UNCULLED = "AND o.status <> 'culled'"
+def _all(policy: Policy) -> str:
+    return _STORED if policy.cost == "bytes" else _COSTED
+
 
 # The marks of all that are marked, the last one last; `rule` and `policy` tell how it came.
 MARKED = """
@@ -419,16 +408,12 @@ def sweep(connection: Connection, policy: Policy = FRONTIER) -> Sweep:
 
 def around(connection: Connection, own: int, policy: Policy = FRONTIER) -> Sweep:
     """The verdicts in the niches of one organism, judged as if it were alive."""
-    sql = f"""WITH RECURSIVE {_RIVALS}, {_load(policy, "rivals")}
-        {_STANDINGS.format(who=_AROUND)}"""
-    return _swept(connection, policy, sql, (own, own, own), own)
+    return _swept(connection, policy, _all(policy) + _AROUND, (own, own), own)
 
 
 def within(connection: Connection, niche: int, policy: Policy = FRONTIER) -> Sweep:
     """The verdicts in one niche."""
-    sql = f"""WITH RECURSIVE {_IN}, {_load(policy, "rivals")}
-        {_STANDINGS.format(who=f"{_UNCULLED} AND f.niche = ?")}"""
-    return _swept(connection, policy, sql, (niche, niche))
+    return _swept(connection, policy, f"{everything(policy)} AND f.niche = ?", (niche,))
 
 
 def value_of(one: Standing, direction: str | None) -> float:

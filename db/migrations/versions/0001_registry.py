@@ -193,7 +193,22 @@ def create_scores() -> None:
         sa.Column("retracted", sa.Text),
     )
     op.create_index("fitness_organism", "fitness", ["organism", "niche"])
-    partial_index("fitness_niche", "fitness", ["niche", "value", "organism"], "current = 1")
+    op.create_table(
+        "standing",
+        sa.Column("niche", ID, primary_key=True, autoincrement=False),
+        sa.Column("value", sa.Double, primary_key=True, autoincrement=False),
+        sa.Column("organism", ID, primary_key=True, autoincrement=False),
+        sa.Column("per", sa.SmallInteger, primary_key=True, autoincrement=False),
+        sa.Column("also", sa.SmallInteger, nullable=False),
+        sa.Column("joules", sa.Double),
+        sa.Column("source", sa.SmallInteger),
+        sa.Column("meter", ID),
+        sa.Column("stderr", sa.Double),
+        sa.Column("n", sa.BigInteger),
+        sa.Column("state", sa.SmallInteger, nullable=False),
+        sa.Column("here", sa.SmallInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
 
 
 def create_power() -> None:
@@ -281,8 +296,8 @@ def create_history() -> None:
 def downgrade() -> None:
     """Take everything away: what was registered is gone."""
     for table in (
-        "event", "actor", "alias", "tag", "power", "meter", "fitness", "niche", "evidence", "edge",
-        "file", "place", "name", "organism",
+        "event", "actor", "alias", "tag", "power", "meter", "standing", "fitness", "niche",
+        "evidence", "edge", "file", "place", "name", "organism",
     ):  # fmt: skip
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":
