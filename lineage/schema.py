@@ -236,7 +236,7 @@ power = Table(
     CheckConstraint(_in("per", PERS), "power_per"),
     CheckConstraint(_in("source", SOURCES), "power_source"),
     CheckConstraint("joules >= 0", "power_joules"),
-    Index("power_organism", "organism", "phase", "per"),
+    Index("power_organism", "organism"),
     Index("power_uuid", "uuid", unique=True, sqlite_where=text("uuid IS NOT NULL"),
           postgresql_where=text("uuid IS NOT NULL")),
 )  # fmt: skip

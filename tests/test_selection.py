@@ -616,6 +616,43 @@ def test_the_order_of_registration_changes_no_verdict(tmp_path):
     assert told[0]
 
 
+@st.composite
+def groups(draw: Any) -> Any:
+    """The standings of a group, with many ties, in any order."""
+    import numpy as np
+
+    from lineage.selection.dominance import Standings
+
+    few = st.sampled_from((0.0, 0.25, 0.5, 1.0))
+    rows = draw(st.lists(st.tuples(few, few, few, few, st.booleans()), min_size=1, max_size=20))
+    organisms = draw(st.permutations(range(len(rows))))
+    *numbers, here = (np.array(column) for column in zip(*rows, strict=True))
+    return Standings(np.array(organisms), *numbers, here)
+
+
+@settings(relaxed, max_examples=300)
+@given(groups(), policies, st.sampled_from(("keep", "oldest", "newest")), st.randoms())
+def test_the_order_of_rows_changes_no_verdict_and_no_dominator(group, policy, duplicates, chance):
+    import numpy as np
+
+    from lineage.selection import dominance
+
+    rule = dominance.Rule(policy.delta, policy.cost_margin, duplicates)
+    other = list(range(len(group)))
+    chance.shuffle(other)
+    told = []
+    for order in (list(range(len(group))), other):
+        rows = group.take(np.array(order))
+        found = dominance.Verdicts(rows, rule, policy.allow_remote)
+        by = found.dominators(np.flatnonzero(found.verdict == dominance.OBSOLETE))
+        told.append((
+            dict(zip(rows.organism.tolist(), found.verdict.tolist(), strict=True)),
+            dict(zip(rows.organism[found.verdict == dominance.OBSOLETE].tolist(),
+                     rows.organism[by].tolist(), strict=True)),
+        ))  # fmt: skip
+    assert told[0] == told[1]
+
+
 @settings(relaxed, max_examples=30)
 @given(families(), policies)
 def test_a_run_marks_nobody_who_is_guarded_and_is_undone_exactly(family, policy):

@@ -244,7 +244,7 @@ def create_power() -> None:
         sa.CheckConstraint("source IN ('measured', 'estimated', 'declared')", "power_source"),
         sa.CheckConstraint("joules >= 0", "power_joules"),
     )
-    op.create_index("power_organism", "power", ["organism", "phase", "per"])
+    op.create_index("power_organism", "power", ["organism"])
     partial_index("power_uuid", "power", ["uuid"], "uuid IS NOT NULL", unique=True)
 
 
