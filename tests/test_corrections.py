@@ -475,7 +475,7 @@ def test_the_doctor_finds_what_counts_though_it_was_retracted(
             connection.execute("UPDATE fitness SET current = 1")
             connection.execute("UPDATE power SET current = 1")
         found = registry.doctor()
-        assert checks(found) == ["current"]
+        assert checks(found) == ["current", "standings"]
         registry.repair(found)
         assert registry.doctor().sound
         sound.check(registry)
