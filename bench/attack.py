@@ -359,6 +359,8 @@ def attack(registry: Registry, folder: Path, seed: int) -> list[str]:
         return Attack(registry, top, seed).run()
     finally:
         with registry.store.act() as act:  # the next cull is of the next tree alone
+            marked = act.connection.rows("SELECT id FROM organism WHERE status <> 'alive'")
+            act.touch(row[0] for row in marked)
             act.connection.execute(
                 "UPDATE organism SET status = 'alive' WHERE status <> 'alive'", ()
             )
