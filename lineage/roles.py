@@ -23,8 +23,9 @@ RECORDED = (
 )  # fmt: skip
 """Where a writer adds rows: everywhere but in the quarantine."""
 
-INDEX = ("setting", "label", "graft", "label_score", "label_niche", "stripe")
-"""The interval snapshot, which is rebuilt from the rest: a writer may do anything to it."""
+INDEX = ("setting", "label", "graft", "label_score", "label_niche", "stripe", "standing")
+"""The interval snapshot and standings, which are made from the rest: a writer may do anything to
+them."""
 
 UPDATED = {
     # what becomes known of an organism that was a ghost or had no files; what is derived; and the
