@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 from lineage import costs
 from lineage.database import Connection
-from lineage.errors import InvalidValue
+from lineage.errors import InvalidValue, NotFound
 from lineage.organism import (
     KINDS,
     RELATIONS,
@@ -293,15 +293,16 @@ def name_like(connection: Connection, pattern: str) -> tuple[str, str]:
 
 
 def niche_id(connection: Connection, niche: Niche) -> tuple[int, str | None]:
-    """The id and direction of a niche. One that nobody was scored in is an InvalidValue that
-    lists those there are."""
+    """The id and direction of a niche. NotFound for one that nobody was scored in; it lists
+    those there are."""
     found = connection.row(
         "SELECT id, direction FROM niche WHERE task = ? AND metric = ? AND split = ?",
         (niche.task, niche.metric, niche.split),
     )
     if found is None:
-        there = ", ".join(str(one) for one in niches(connection)[:12]) or "none yet"
-        raise InvalidValue(f"nobody was scored in {niche}. The niches are: {there}.")
+        there = ", ".join(str(one) for one in niches(connection)[:12])
+        known = f"The niches are: {there}." if there else "There is no score yet."
+        raise NotFound(f"nobody was scored in {niche}. {known}")
     return int(found[0]), found[1]
 
 

@@ -1150,6 +1150,7 @@ class _Batch:
             "CASE WHEN lease.until < excluded.until THEN excluded.until ELSE lease.until END",
             [(self._now(done.id), holder, until) for done, holder, until in self.leases],
         )
+
     def _write_configurations(self) -> None:
         if not self.configurations:
             return

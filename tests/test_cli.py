@@ -340,6 +340,9 @@ def test_costs_add_up_or_replace(family: Path) -> None:
     assert ask("meter", "sft", "--kwh", "1", "--source", "measured", "--meter", "wall").out == (
         "training of sft: 3.6 MJ (1 kWh), measured by wall; 6.7 MJ (1.861 kWh) in all\n"
     )
+    refused = ask("meter", "sft", "--watts", "700")
+    assert refused.code == 2
+    assert "watts for how long?" in refused.err
     assert ask("meter", "sft", "--watts", "700", "--hours", "8").out.startswith(
         "training of sft: 20.2 MJ (5.6 kWh), 8 h, declared; "
     )
@@ -396,7 +399,7 @@ def test_aliases_move_tags_change_protection_holds(family: Path) -> None:
         ("meter sft --cost 3", 2, "currency"),
         ("alias sft v2", 2, "'v2'"),
         ("tag sft", 2, "--remove"),
-        ("ls --niche never/acc", 2, "gsm8k/acc"),
+        ("ls --niche never/acc", 1, "gsm8k/acc"),
         ("ls --sort fitness", 2, "niche"),
         ("ls --since yesterday", 2, "30d"),
         ("ls --status dead", 2, "'selected_against'"),

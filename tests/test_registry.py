@@ -786,7 +786,7 @@ def test_finding_by_many_conditions_and_sorting(registry: Registry) -> None:
     assert names(status="alive", limit=1) == ["c"]
     with pytest.raises(InvalidValue, match="sorting by fitness needs a niche"):
         registry.find(sort="fitness")
-    with pytest.raises(InvalidValue, match=r"nobody was scored in y/loss.*x/loss"):
+    with pytest.raises(NotFound, match=r"nobody was scored in y/loss.*x/loss"):
         registry.find(niche="y/loss")
 
 

@@ -421,6 +421,10 @@ def meter(
         raise click.UsageError("energy is given twice: --joules or --kwh, one of them.")
     if seconds is not None and hours is not None:
         raise click.UsageError("time is given twice: --seconds or --hours, one of them.")
+    timed = seconds is not None or hours is not None or known["per"] != "total"
+    energy = joules is not None or kwh is not None
+    if known["watts"] is not None and not timed and not energy:
+        raise click.UsageError("watts for how long? --hours or --seconds says it; or --per hour.")
     new = PowerCost(
         joules=joules if kwh is None else kwh * 3.6e6,
         seconds=seconds if hours is None else hours * 3600,

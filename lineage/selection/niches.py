@@ -181,8 +181,8 @@ def _parts(sweep: Sweep) -> list[tuple[tuple[int, int], Any]]:
 def competition(
     connection: Connection, niche: Niche, policy: Policy = FRONTIER, most: int | None = MOST
 ) -> Competition:
-    """Who competes in a niche. InvalidValue where nobody was scored in it, or where it is not known
-    which way is better."""
+    """Who competes in a niche. NotFound where nobody was scored in it, InvalidValue where it is not
+    known which way is better."""
     import numpy as np
 
     own, direction = ledger.niche_id(connection, niche)
