@@ -237,7 +237,7 @@ def test_ends_that_are_no_lineage_are_told_so() -> None:
             registry.bisect("other", "s3", NICHE)
         with pytest.raises(InvalidValue, match="one organism"):
             registry.bisect("s3", "s3", NICHE)
-        with pytest.raises(InvalidValue, match=f"The niches are: {NICHE}"):
+        with pytest.raises(NotFound, match=f"The niches are: {NICHE}"):
             registry.bisect("s0", "s3", "gsm9k/acc")
         assert registry.bisect("s0", "s3", NICHE).evaluate == 3
 
