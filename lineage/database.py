@@ -202,17 +202,22 @@ class Connection:
             self.cursor.executemany(sql, rows)
         elif len(rows) == 1:  # executemany would wait for the server once more
             self.cursor.execute(_percent(sql), rows[0])
-        elif len(rows) >= MANY and (copy := _copy_of(sql)):
+        elif len(rows) >= MANY and not self._sends and (copy := _copy_of(sql)):
             with self.cursor.copy(copy) as stream:
                 for row in rows:
                     stream.write_row(row)
         else:
             self.cursor.executemany(_percent(sql), rows)
 
+    @property
+    def _sends(self) -> bool:
+        """Whether this is within `sending`, where PostgreSQL takes no COPY."""
+        return bool(self.raw.pgconn.pipeline_status)
+
     def sending(self, rows: int) -> AbstractContextManager[Any]:
         """Within it, PostgreSQL is not waited for after each statement that gives nothing back;
-        what fails raises later, at the end of the block at the latest. Not where so many rows are
-        written that they go by COPY, which waits itself."""
+        what fails raises later, at the end of the block at the latest. Not where so many organisms
+        are written that their rows had better go by COPY."""
         if not self.postgresql or rows >= MANY:
             return nullcontext()
         import psycopg

@@ -69,6 +69,18 @@ def test_the_same_weights_are_one_organism_and_everything_is_united(registry: Re
     assert len(registry.find()) == 1
 
 
+def test_one_organism_may_have_many_of_everything(registry: Registry) -> None:
+    names, many = [f"parent-{n}" for n in range(60)], range(60)
+    own = registry.register(
+        name="many", digest=A, parents=names, tags={f"t{n}": str(n) for n in many},
+        fitness={f"task-{n}/acc": n / 60 for n in many}, place=[f"/w/{n}" for n in many],
+        power=[lineage.PowerCost(joules=n) for n in many],
+    )  # fmt: skip
+    known = registry.record(own)
+    counts = (known.parents, known.tags, known.scores, known.places, known.power)
+    assert [len(one) for one in counts] == [60] * 5
+
+
 def test_registering_twice_changes_nothing(registry: Registry) -> None:
     values = dict(
         name="base", digest=A, place="/w/base", parents="root", tags={"a": "b"}, aliases="best",

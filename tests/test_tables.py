@@ -360,6 +360,7 @@ def test_a_guess_of_the_zoo_can_be_used_as_it_is(tmp_path: Path) -> None:
     assert not (tmp_path / ".lineage").exists()  # nothing was imported
     again = run("import", ZOO, "--guess", "--map", tmp_path / "zoo.toml")
     assert again.exit_code == 2  # what is there is not written over
+    lineage.open(tmp_path / "r.db").close()
     done = run("--db", tmp_path / "r.db", "import", ZOO, "--map", tmp_path / "zoo.toml")
     assert (done.exit_code, done.stderr) == (0, "")
     assert "166 organisms imported: 166 new" in done.stdout
