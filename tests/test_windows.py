@@ -19,13 +19,12 @@ from lineage.errors import InvalidValue
 from lineage.registry import Registry
 from lineage.trees import window
 from lineage.trees.window import Window
-from tests.conftest import ROOT
+from tests.conftest import axe_violations
 from tests.test_explorer import Explorer, end, start
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-AXE = ROOT / "tests" / "vendor" / "axe.min.js"
 COUNT = 700
 
 
@@ -216,6 +215,14 @@ def told(page: Page, name: str) -> None:
     )
 
 
+def says(page: Page, selector: str, words: str) -> None:
+    """Waits until it is there: what a window shows comes when the server has answered."""
+    page.wait_for_function(
+        "([selector, words]) => document.querySelector(selector).textContent.includes(words)",
+        arg=[selector, words],
+    )
+
+
 def test_one_moves_through_a_family_of_any_size(explorer: Explorer, page: Page) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
@@ -224,24 +231,27 @@ def test_one_moves_through_a_family_of_any_size(explorer: Explorer, page: Page) 
     page.goto(f"{explorer.url}?limit=20")
     page.wait_for_selector("[data-ready]", state="attached")
     assert "700 organisms" in page.locator(".counts").inner_text()
-    assert "A row stands for" in page.locator("#panel").inner_text()
+    says(page, "#panel", "A row stands for")
     assert not page.locator("#plan").is_visible(), "what needs everybody is not offered"
     page.locator("#search").fill("n350")
     page.get_by_role("option", name="n350").click()
     told(page, "n350")
     appears(page, "n350")
-    assert "n343" in page.locator("#panel").inner_text(), "its parent"
+    says(page, "#panel", "n343")  # its parent
     with lineage.open(explorer.registry) as registry:
         registry.register(name="late", parents="n350")
     appears(page, "late")
     assert page.locator("#panel h2").inner_text() == "n350", "who was chosen still is"
-    assert page.locator("#said").inner_text() == "1 more since: the registry has changed."
+    page.wait_for_function(
+        "words => document.querySelector('#said').textContent === words",
+        arg="1 more since: the registry has changed.",
+    )
     page.wait_for_function("() => location.hash.includes('at=n350')")
     page.reload()
     page.wait_for_selector("[data-ready]", state="attached")
     told(page, "n350")
     page.keyboard.press("0")  # all
-    page.wait_for_function("() => document.querySelector('#panel').textContent.includes('stands')")
+    says(page, "#panel", "stands")
     page.keyboard.press("Home")
     page.keyboard.press("Enter")  # into the largest clade
     page.wait_for_function(
@@ -266,12 +276,7 @@ def test_axe_finds_no_violation(explorer: Explorer, page: Page, scheme: Any) -> 
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{explorer.url}?limit=20")
     page.wait_for_selector("[data-ready]", state="attached")
-    script = AXE.read_text("utf-8")
-    violations = page.evaluate(
-        f"async () => {{ {script}; return (await axe.run()).violations.map("
-        "one => `${one.id}: ${one.nodes.map(node => node.html)}`) }"
-    )
-    assert violations == []
+    assert axe_violations(page) == []
 
 
 def test_a_program_asks_for_rows(explorer: Explorer) -> None:
