@@ -132,13 +132,8 @@ def _sweep(database: Database, number: int) -> None:
 
 def _insert(connection: Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
     columns = COLUMNS[table]
-    if connection.postgresql:  # 40 times faster than INSERT
-        with connection.cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
-    else:
-        marks = ", ".join("?" * len(columns))
-        connection.many(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+    marks = ", ".join("?" * len(columns))
+    connection.many(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
 
 
 # What is read and computed. Arrays are indexed by rank: the place of an organism in order of ids.

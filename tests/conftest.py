@@ -152,6 +152,16 @@ def browser(chromium: str) -> Iterator[Browser]:
         running.close()
 
 
+def axe_violations(page: Page) -> list[str]:
+    """What axe-core finds wrong with the page as it is: the rule, and where."""
+    script = (ROOT / "tests" / "vendor" / "axe.min.js").read_text("utf-8")
+    found: list[str] = page.evaluate(
+        f"async () => {{ {script}; return (await axe.run()).violations.map("
+        "one => `${one.id}: ${one.nodes.map(node => node.html)}`) }"
+    )
+    return found
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """An empty page of 1400 x 900. A script error in it fails the test."""

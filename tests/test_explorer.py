@@ -27,14 +27,13 @@ import lineage
 from lineage import server
 from lineage.organism import Parent
 from lineage.trees import gather
-from tests.conftest import ROOT
+from tests.conftest import ROOT, axe_violations
 from tests.test_trees import HOSTILE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 SECONDS = 20
-AXE = ROOT / "tests" / "vendor" / "axe.min.js"
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,12 +493,7 @@ def test_axe_finds_no_violation(small: Explorer, watched: Page) -> None:
     page.get_by_role("link", name="↑ base").wait_for()
     page.locator("#search").fill("lon")
     page.get_by_role("option", name="loner").wait_for()
-    script = AXE.read_text("utf-8")
-    violations = page.evaluate(
-        f"async () => {{ {script}; return (await axe.run()).violations.map("
-        "one => `${one.id}: ${one.nodes.map(node => node.html)}`) }"
-    )
-    assert violations == []
+    assert axe_violations(page) == []
 
 
 def test_a_second_reader_of_the_file_is_not_kept_waiting(small: Explorer) -> None:

@@ -18,14 +18,13 @@ import pytest
 from lineage.organism import Niche, PowerCost, Score
 from lineage.trees import columns, html, newick
 from lineage.trees.family import Branch, Family, Happening, Member, Rival
-from tests.conftest import ROOT
+from tests.conftest import ROOT, axe_violations
 from tests.test_trees import HOSTILE, grow, organism, small_family
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 Show = Callable[..., "Page"]
-AXE = ROOT / "tests" / "vendor" / "axe.min.js"
 
 
 @pytest.fixture
@@ -680,18 +679,13 @@ def test_axe_finds_no_violation(show: Show, scheme: str, width: int) -> None:
     page = show(detailed())
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
-    script = AXE.read_text("utf-8")
     for key in ("", "ArrowDown", "p", "v"):
         if key == "v":
             page.get_by_role("button", name="View").click()
         elif key:
             page.keyboard.press(key)
         page.wait_for_timeout(60)
-        violations = page.evaluate(
-            f"async () => {{ {script}; return (await axe.run()).violations.map("
-            "one => [one.id, one.nodes.map(node => node.html.slice(0, 120))]); }"
-        )
-        assert violations == [], key
+        assert axe_violations(page) == [], key
 
 
 # ---- golden pictures

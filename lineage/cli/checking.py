@@ -20,8 +20,7 @@ from lineage.cli.common import (
     status_line,
     styled,
 )
-from lineage.cli.reading import counted
-from lineage.cli.selecting import wrapped
+from lineage.cli.reading import counted, paragraph
 from lineage.shown import shown, size
 
 if TYPE_CHECKING:
@@ -131,14 +130,14 @@ def _say(found: Checkup) -> None:
     for one in found.findings:
         _say_finding(one)
     what = counted(len(found.findings), "thing is", "things are")
-    click.echo(wrapped(f"{what} wrong with {shown(found.registry)}: {_looked_at(found)}."))
+    click.echo(paragraph(f"{what} wrong with {shown(found.registry)}: {_looked_at(found)}."))
     if found.skipped:
         checks = counted(len(found.skipped), "check waits", "checks wait")
-        click.echo(wrapped(f"{checks} until this is mended: {', '.join(found.skipped)}."))
+        click.echo(paragraph(f"{checks} until this is mended: {', '.join(found.skipped)}."))
 
 
 def _say_finding(one: Finding) -> None:
-    click.echo(styled(wrapped(f"{one.check} ({one.count:,}): {one.meaning}"), bold=True))
+    click.echo(styled(paragraph(f"{one.check} ({one.count:,}): {one.meaning}"), bold=True))
     for example in one.examples[:LISTED]:
         click.echo(f"  {shown(example)}")
     if one.count > LISTED:
@@ -170,7 +169,7 @@ def _looked_at(found: Checkup) -> str:
 def _say_repair(found: Checkup, mended: Mapping[str, int], apply: bool) -> None:
     if apply:
         parts = [f"{REBUILT[check]} ({count:,})" for check, count in mended.items()]
-        click.echo(wrapped(f"Rebuilt: {', '.join(parts)}." if parts else "Nothing to rebuild."))
+        click.echo(paragraph(f"Rebuilt: {', '.join(parts)}." if parts else "Nothing to rebuild."))
         return
     wanted = {one.check: one.count for one in found.findings if one.derived}
     parts = [f"{REBUILT[check]} ({count:,})" for check, count in wanted.items()]
@@ -179,4 +178,5 @@ def _say_repair(found: Checkup, mended: Mapping[str, int], apply: bool) -> None:
     if not parts:
         click.echo("Nothing to rebuild.")
         return
-    click.echo(wrapped(f"To be rebuilt: {', '.join(parts)}. Nothing is changed; --apply does it."))
+    told = f"To be rebuilt: {', '.join(parts)}. Nothing is changed; --apply does it."
+    click.echo(paragraph(told))

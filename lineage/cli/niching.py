@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from lineage.cli.common import emit, json_option, open_registry, registry_options, styled, table
-from lineage.cli.selecting import known, wrapped
+from lineage.cli.reading import paragraph
+from lineage.cli.selecting import known
 from lineage.errors import InvalidValue
 from lineage.shown import pad, shown, width
 
@@ -125,7 +126,7 @@ def _say(found: Competition, limit: int | None) -> None:
         return
     counts = ", ".join(f"{many:,} {STATES[state]}" for state, many in found.counts.items() if many)
     click.echo(styled(shown(f"{found.niche}, {found.direction} is better"), bold=True))
-    click.echo(wrapped(f"{counts or 'Nobody competes: no cost is known'}."))
+    click.echo(paragraph(f"{counts or 'Nobody competes: no cost is known'}."))
     table(("the front", ">value", ">power"), [row[:3] for row in rows])
     if most is not None and len(people) > most:
         click.echo(f"… and {len(people) - most:,} more: --limit shows them.")

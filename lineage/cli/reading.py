@@ -535,6 +535,13 @@ def wrapped(text: str, room: int) -> list[str]:
     return textwrap.wrap(text, room, break_on_hyphens=False, break_long_words=False) or [""]
 
 
+def paragraph(line: str) -> str:
+    """A sentence in lines that fit the terminal; into a pipe as it is."""
+    if not sys.stdout.isatty():
+        return line
+    return "\n".join(wrapped(line, shutil.get_terminal_size().columns))
+
+
 def _head(record: Record, near: Sequence[Summary]) -> None:
     """The name, how it came to be, and the line of its descent through the largest share:
     `… → base → sft → this`."""

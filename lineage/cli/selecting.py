@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lineage.cli import reading
 from lineage.cli.common import (
     emit,
     json_option,
@@ -22,7 +21,7 @@ from lineage.cli.common import (
     styled,
     table,
 )
-from lineage.cli.reading import energy_text
+from lineage.cli.reading import energy_text, paragraph, wrapped
 from lineage.errors import InvalidValue
 from lineage.shown import fit, pad, per, shown, size, width
 
@@ -36,6 +35,7 @@ SHOWN = 40
 """How many proposals a terminal shows, unless --limit says otherwise."""
 MOST = 1000
 """How many a page does."""
+
 
 @click.command()
 @click.option("--apply", is_flag=True, help="Mark them. Without it nothing is changed.")
@@ -154,7 +154,7 @@ def _describe(policy: Policy, as_json: bool) -> None:
         return
     click.echo(styled(shown(policy.name), bold=True))
     for sentence in told:
-        click.echo(wrapped(shown(sentence)))
+        click.echo(paragraph(shown(sentence)))
 
 
 def _simulate(
@@ -182,7 +182,7 @@ def _simulate(
             lines.append(f"{word} they would free {freed}.")
         lines += [f"{word}: {line[0].lower()}{line[1:]}" for line in _budget(plan)]
     for line in lines:
-        click.echo(wrapped(shown(line)))
+        click.echo(paragraph(shown(line)))
 
 
 def say(plan: Plan, asked: str = "") -> None:
@@ -198,9 +198,9 @@ def say(plan: Plan, asked: str = "") -> None:
     click.echo()
     for lines in (_frees, _budget, _kept, _unknown, _revivals):
         for line in lines(plan):
-            click.echo(wrapped(line))
+            click.echo(paragraph(line))
     if line := _next(plan, asked):
-        click.echo(wrapped(line))
+        click.echo(paragraph(line))
 
 
 def _proposed(proposals: Sequence[Proposal]) -> None:
@@ -256,13 +256,6 @@ def _saves(one: Proposal) -> str:
     saved = least.joules - (least.by_joules or 0.0)
     how = "estimated" if "estimated" in (least.source, least.by_source) else None
     return f"saves {known(saved, unit, how)}" if saved else ""
-
-
-def wrapped(line: str) -> str:
-    """A sentence in lines that fit the terminal; into a pipe as it is."""
-    if not sys.stdout.isatty():
-        return line
-    return "\n".join(reading.wrapped(line, shutil.get_terminal_size().columns))
 
 
 def _rows(proposals: Iterable[Proposal]) -> Iterator[tuple[Any, ...]]:
@@ -418,7 +411,7 @@ def explain(ref: str, policy: str, as_json: bool) -> None:
         return
     asked = _asked(policy, None)
     by_fronts = _by_fronts(chosen)
-    click.echo(styled(wrapped(_verdict(found, asked if by_fronts else None)), bold=True))
+    click.echo(styled(paragraph(_verdict(found, asked if by_fronts else None)), bold=True))
     if found.standings:
         rows = [_standing(one) for one in found.standings]
         if sys.stdout.isatty():
@@ -426,9 +419,9 @@ def explain(ref: str, policy: str, as_json: bool) -> None:
         else:
             table((), rows)
     for line in _remarks(found):
-        click.echo(wrapped(line))
+        click.echo(paragraph(line))
     if not by_fronts:
-        click.echo(wrapped(
+        click.echo(paragraph(
             f"This policy goes by more than fronts: `lineage select{asked}` has whom it proposes."
         ))  # fmt: skip
 
@@ -446,7 +439,7 @@ def _standings(rows: list[tuple[str, ...]]) -> None:
         if width(line) + width(verdict) <= room:
             click.echo(line + verdict)
         else:
-            lines = reading.wrapped(verdict, room - 6)
+            lines = wrapped(verdict, room - 6)
             click.echo("\n      ".join([line.rstrip(), *lines]))
 
 

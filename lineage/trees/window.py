@@ -157,7 +157,7 @@ def extent(connection: Connection, root: int | None) -> Extent | None:
     if snapshot is None:
         return None
     if root is None:
-        last = connection.value("SELECT max(pre) FROM label WHERE snapshot = ?", (snapshot.number,))
+        last = _last(connection, snapshot.number)
         return None if last is None else Extent(snapshot, None, 0, last)
     found = connection.row(
         "SELECT pre, last FROM label WHERE snapshot = ? AND organism = ?", (snapshot.number, root)
@@ -250,8 +250,9 @@ def _cells(connection: Connection, whole: Extent, level: int, start: int, end: i
     ]
 
 
-def _last(connection: Connection, number: int) -> int:
-    found: int = connection.value("SELECT max(pre) FROM label WHERE snapshot = ?", (number,))
+def _last(connection: Connection, number: int) -> int | None:
+    """The last position of the whole snapshot; None where it is empty."""
+    found: int | None = connection.value("SELECT max(pre) FROM label WHERE snapshot = ?", (number,))
     return found
 
 
