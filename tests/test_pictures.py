@@ -102,12 +102,12 @@ def test_any_family_is_drawn_whole_inside_its_frame(family: Family) -> None:
     folded = ElementTree.fromstring(svg.render(family, title="any", most=8))
     root = ElementTree.fromstring(svg.render(family, title="any", all=True))
     shapes = [one for one in root.iter() if "node" in one.get("class", "").split()]
-    wide, high = float(root.attrib["width"]), float(root.attrib["height"])
     groups = [one for one in root.iter(f"{SVG}g") if one.find(f"{SVG}title") is not None]
     assert len(groups) == len(family.members) <= len(shapes)
-    for one in (*root.iter(), *folded.iter()):
-        for key, most in (("x", wide), ("cx", wide), ("y", high), ("cy", high)):
-            assert 0 <= float(one.get(key, 0)) <= most
+    for drawn in (root, folded):  # a fold has a longer name than any one in it: a wider frame
+        for one in drawn.iter():
+            for key, side in (("x", "width"), ("cx", "width"), ("y", "height"), ("cy", "height")):
+                assert 0 <= float(one.get(key, 0)) <= float(drawn.attrib[side])
     further = [one for one in root.iter() if one.get("class") == "further"]
     links = len(arrange(family).further)
     assert len(further) == links + bool(links)  # and one in the legend
