@@ -1,5 +1,5 @@
-"""The same registration in MLflow, which lives in an environment of its own, `.venv-bench`: made
-once, by the first run."""
+"""The same registration in MLflow, and where peers live: in environments of their own,
+`.venv-bench` and `.venv-bench-…`, each made once, by the first run."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ WHAT = "the same against MLflow (SQLite backend: run, LoggedModel, metrics)"
 GOAL = "≥ 50x faster"
 
 
-def environment(what: str = "MLflow", packages: tuple[str, ...] = ("mlflow",)) -> Path | str:
+def environment(
+    what: str = "MLflow", packages: tuple[str, ...] = ("mlflow",), folder: Path = ENVIRONMENT
+) -> Path | str:
     """The Python that has MLflow, or other packages; or a sentence that says why there is none."""
-    python = ENVIRONMENT / "bin" / "python"
-    ready = ENVIRONMENT / "-".join((".ready", *(one for one in packages if one != "mlflow")))
+    python = folder / "bin" / "python"
+    ready = folder / "-".join((".ready", *(one for one in packages if one != "mlflow")))
     if ready.exists() and python.exists():
         return python
-    print(f"Installing {what} in .venv-bench: minutes, once.", file=sys.stderr)
+    print(f"Installing {what} in {folder.name}: minutes, once.", file=sys.stderr)
     for command in (
-        [sys.executable, "-m", "venv", str(ENVIRONMENT)],
+        [sys.executable, "-m", "venv", str(folder)],
         [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages],
     ):
         try:

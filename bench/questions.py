@@ -20,7 +20,12 @@ from bench import peers
 from bench.timing import Figure, seconds
 
 Answers = tuple[list[float], list[list[int]]]
-PINNED = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "ml-metadata"]
+FIRST = [0, 0, 0]
+"""Whose descendants are asked for: the first's, three times, for a median."""
+
+APART = peers.ROOT / ".venv-bench-ml-metadata"
+"""ml-metadata 1.17 takes protobuf below 5 and attrs below 24: beside it MLflow would get older ones
+than it comes with."""
 
 
 def family(size: int) -> list[tuple[int, list[int]]]:
@@ -56,7 +61,7 @@ def questions(folder: Path, size: int, with_peers: bool = True) -> list[Figure]:
                     for a, b in zip(answers[one][1], right[one][1], strict=True))  # type: ignore[index]
         up, down = median(answers[0][0]), median(answers[1][0])
         raw[name] = {"ancestors_s": up, "descendants_s": down, "wrong": wrong}
-        less = f", {wrong} of {len(asked) + 1} answers incomplete" if wrong else ""
+        less = f", {wrong} of {len(asked) + len(FIRST)} answers incomplete" if wrong else ""
         lines.append(f"{name} {seconds(up)} and {seconds(down)}{less}")
     return [
         Figure(
@@ -89,7 +94,7 @@ def _lineage(folder: Path, known: list[tuple[int, list[int]]], asked: list[int])
         number = lambda found: sorted(int((one.name or "")[1:]) for one in found)  # noqa: E731
         return (
             _timed(lambda own: number(registry.ancestors(f"o{own}")), asked),
-            _timed(lambda own: number(registry.descendants(f"o{own}")), [0]),
+            _timed(lambda own: number(registry.descendants(f"o{own}")), FIRST),
         )
 
 
@@ -99,25 +104,29 @@ def _networkx(known: list[tuple[int, list[int]]], asked: list[int]) -> Any:
     graph.add_edges_from((one, own) for own, above in known for one in above)
     return (
         _timed(lambda own: sorted(nx.ancestors(graph, own)), asked),
-        _timed(lambda own: sorted(nx.descendants(graph, own)), [0]),
+        _timed(lambda own: sorted(nx.descendants(graph, own)), FIRST),
     )
 
 
 def _peers(folder: Path, known: list[tuple[int, list[int]]], asked: list[int]) -> dict[str, Any]:
-    python = peers.environment()
-    if isinstance(python, str):
-        return {"MLflow, ml-metadata": python}
-    subprocess.run([str(python), *PINNED], capture_output=True)  # where it fails the row says so
+    told: dict[str, Any] = {}
+    for name, python in (
+        ("MLflow", peers.environment()),
+        ("ml-metadata", peers.environment("ml-metadata", ("ml-metadata",), APART)),
+    ):
+        installed = not isinstance(python, str)
+        told[name] = _peer(python, name, folder, known, asked) if installed else python
+    return told
+
+
+def _peer(python: Path, name: str, folder: Path, *asked: object) -> Any:
     done = subprocess.run(
-        [str(python), str(Path(__file__).with_name("questions_worker.py")), str(folder)],
-        input=json.dumps([known, asked, 0]),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        [str(python), str(Path(__file__).with_name("questions_worker.py")), name, str(folder)],
+        input=json.dumps([*asked, FIRST]),
+        capture_output=True,
         text=True,
         env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
     )
-    told: dict[str, Any] = {}
-    for line in done.stdout.splitlines():
-        name, *answers = json.loads(line)
-        told[name] = answers[0] if isinstance(answers[0], str) else answers
-    return told
+    if done.returncode:
+        return f"failed: {(done.stderr.strip() or 'no reason given').splitlines()[-1][:200]}"
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,13 +1,13 @@
-"""The questions of bench/questions.py to MLflow and ml-metadata, inside an environment that has
-them. Reads the family, [[child, [parents]], ...], and who is asked about as JSON from standard
-input; writes seconds and answers."""
+"""The questions of bench/questions.py to MLflow or ml-metadata, inside an environment that has it.
+Reads as JSON from standard input the family, [[child, [parents]], ...], whose ancestors and whose
+descendants are asked for; writes seconds and answers."""
 
 import json
 import sys
 import time
 
 
-def mlflow_walk(folder, family, asked, root):
+def mlflow_walk(folder, family, asked, first):
     """Runs with a tag that names their parents, walked a run at a time."""
     import logging
 
@@ -43,10 +43,10 @@ def mlflow_walk(folder, family, asked, root):
                     left.append(run.info.run_id)
         return sorted(names[one] for one in seen)
 
-    return timed(ancestors, asked), timed(descendants, [root])
+    return timed(ancestors, asked), timed(descendants, first)
 
 
-def mlmd_subgraph(folder, family, asked, root):
+def mlmd_subgraph(folder, family, asked, first):
     """Artifacts and executions between them, asked by get_lineage_subgraph."""
     from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2 as pb
@@ -78,7 +78,7 @@ def mlmd_subgraph(folder, family, asked, root):
 
     up = pb.LineageSubgraphQueryOptions.Direction.UPSTREAM
     down = pb.LineageSubgraphQueryOptions.Direction.DOWNSTREAM
-    return timed(lambda own: walk(own, up), asked), timed(lambda own: walk(own, down), [root])
+    return timed(lambda own: walk(own, up), asked), timed(lambda own: walk(own, down), first)
 
 
 def timed(ask, owns):
@@ -90,14 +90,13 @@ def timed(ask, owns):
     return [taken, answers]
 
 
-def main(folder):
-    family, asked, root = json.loads(sys.stdin.read())
-    for name, peer in (("MLflow", mlflow_walk), ("ml-metadata", mlmd_subgraph)):
-        try:
-            print(json.dumps([name, *peer(folder, family, asked, root)]), flush=True)
-        except Exception as error:
-            print(json.dumps([name, str(error)[:200]]), flush=True)
+PEERS = {"MLflow": mlflow_walk, "ml-metadata": mlmd_subgraph}
+
+
+def main(peer, folder):
+    family, asked, first = json.loads(sys.stdin.read())
+    print(json.dumps(PEERS[peer](folder, family, asked, first)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
