@@ -173,7 +173,7 @@ def test_clicking_an_organism_tells_all_about_it(show: Show) -> None:
         "A selection would mark it", "3 kJ", "measured", "merge 70 %", "0303030303",
     ):  # fmt: skip
         assert part in panel.replace("3 M parameters", "3.00M parameters"), part
-    page.get_by_role("button", name="blend").click()
+    page.get_by_role("link", name="blend").click()
     told(page, "blend")
     assert "merge of sft 70 %, bad 30 %" in page.locator("#panel").inner_text()
 
@@ -182,7 +182,7 @@ def test_selected_against_says_why_and_who_beats_it(show: Show) -> None:
     page = show(detailed())
     click(page, 2)
     panel = page.locator("#panel").inner_text()
-    assert "Beaten in xml/bpb by sft-int8." in panel
+    assert panel.count("Beaten in xml/bpb by sft-int8") == 1, "it is said once"
     assert "1.952 against 2.306, at 2.30 J/Mtok" in panel
     line = page.locator("#panel h2").evaluate("h => getComputedStyle(h).textDecorationLine")
     assert line == "line-through"
@@ -263,7 +263,7 @@ def test_keys_walk_the_tree(show: Show) -> None:
 def test_search_finds_by_name_alias_tag_and_digest(show: Show) -> None:
     page = show(detailed())
     for sought, expected in (("SFT", "sft"), ("production", "sft"), ("080808", "pupil"),
-                          ("team red", "base-2")):  # fmt: skip
+                             ("team red", "base-2"), ("base-2", "base-2"), ("base", "base")):
         page.keyboard.press("/")
         page.keyboard.type(sought)
         until(page, "() => /^[1-9].* found/.test(document.getElementById('found').value)")
@@ -369,6 +369,12 @@ def test_two_are_compared(show: Show) -> None:
     assert "finetune → sft" in panel
     assert "quantized → sft-int8" in panel
     assert page.locator("#panel td b").all_inner_texts() == ["1.952"], "the better one is bold"
+    assert "2.30 J/Mtok" in panel
+    page.keyboard.press("ArrowDown")  # keys go on to others
+    told(page, "bad and teacher")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    told(page, "bad and sft")
 
 
 def test_filters_keep_what_leads_there(show: Show) -> None:
@@ -376,11 +382,16 @@ def test_filters_keep_what_leads_there(show: Show) -> None:
     page.get_by_role("button", name="Filter").click()
     page.locator("#of-relation").select_option("quantized")
     assert names(page) == ["base", "base-2", "sft", "sft-int8"]
+    assert page.locator("#narrowed").inner_text() == "4 rows of 8"
+    head = page.locator(".narrowed").bounding_box()
+    assert head
+    assert head["width"] > 60, "whatever else the head says"
     page.locator("#of-relation").select_option("")
     page.locator("#of-status").select_option("ghost")
     assert names(page) == ["teacher"]
-    page.get_by_role("button", name="show all").click()
+    page.get_by_role("button", name="show all").first.click()
     assert len(names(page)) == 8
+    assert not page.locator("#everything").is_visible()
 
 
 def test_the_tree_grows_with_time(show: Show) -> None:
@@ -391,6 +402,7 @@ def test_the_tree_grows_with_time(show: Show) -> None:
     slider.focus()
     page.keyboard.press("Home")
     assert names(page) == ["base"]
+    assert "4" in page.locator("#axis").inner_text().split(), "the axis stands still meanwhile"
     page.keyboard.press("End")
     assert len(names(page)) == 8
 
@@ -409,7 +421,7 @@ def test_colour_by(show: Show, colour: str) -> None:
 
 def test_every_axis_has_a_labelled_scale(show: Show) -> None:
     page = show(detailed())
-    for axis, label, tick in (("time", "Time", "2026-"), ("step", "Step", "k"),
+    for axis, label, tick in (("time", "Time", "2026-07-01"), ("step", "Step", "k"),
                               ("joules", "Joules", "kJ"), ("generation", "Generation", "3")):
         page.locator(f"#axis-{axis}").click()
         said = page.locator("#axis").inner_text()
@@ -488,10 +500,22 @@ def test_newick_is_that_of_the_command(show: Show) -> None:
 
 def test_it_prints_without_its_controls(show: Show) -> None:
     page = show(small_family())
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     assert not page.locator("#search").is_visible()
-    assert page.locator("#canvas").is_visible()
-    assert page.locator(".legend").is_visible()
+    paper = page.locator("#paper svg")
+    box = paper.bounding_box()
+    assert box
+    assert box["width"] > 300
+    assert box["height"] > 200, "the tree is on paper, not a strip of it"
+    said = paper.locator("text").all_text_contents()
+    assert {"sft", "xml", "merge", "struck: selected against"} <= set(said)
+    assert paper.locator("rect").first.get_attribute("fill") == "#fbfaf7", "paper is light"
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not paper.count()
+    assert "sft" in names(page)
 
 
 # ---- hostile names

@@ -55,9 +55,9 @@ export function colouring(forest, view, theme, details) {
   if (by === "age") return amount(forest, theme, (i) => (forest.axes.time?.sure[i] ? forest.axes.time.at[i] : NaN), "older", "newer", false);
   if (by === "relation") return kinds(forest, (i) => originOf(forest, i));
   if (by === "status") return kinds(forest, (i) => forest.statuses[status(forest, i)]);
-  if (by === "licence") return kinds(forest, (i) => details?.["licence.words"][details.licence[i]] || "unknown");
+  if (by === "licence") return kinds(forest, (i) => details?.["licence.words"][details.licence[i]] || "unknown", theme.mute);
   const key = by.slice(4);
-  return kinds(forest, (i) => tagOf(details, i, key) ?? "none");
+  return kinds(forest, (i) => tagOf(details, i, key) ?? "unknown", theme.mute);
 }
 
 export function tagOf(details, i, key) {
@@ -93,13 +93,15 @@ function amount(forest, theme, value, low, high, log) {
   return { of: (i) => { const part = good(i); return part === null ? null : theme.scale[shade(part)]; }, good, legend: { what: "", low, high } };
 }
 
-/** The commonest seven have a colour of their own. */
-function kinds(forest, word) {
+/** The commonest seven have a colour of their own; what is not known has that of `unknown`. */
+function kinds(forest, word, unknown) {
   const counts = new Map();
   for (let i = 0; i < forest.n; i += 1) if (!forest.more[i]) counts.set(word(i), (counts.get(word(i)) ?? 0) + 1);
   const common = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).map(([one]) => one);
-  const colour = new Map(common.map((one, i) => [one, KINDS[Math.min(i, KINDS.length - 1)]]));
-  const legend = common.slice(0, 7).map((one) => [colour.get(one), one]);
-  if (common.length > 7) legend.push([KINDS[7], "other"]);
+  const known = common.filter((one) => !unknown || one !== "unknown");
+  const colour = new Map(known.map((one, i) => [one, KINDS[Math.min(i, KINDS.length - 1)]]));
+  const legend = known.slice(0, 7).map((one) => [colour.get(one), one]);
+  if (known.length > 7) legend.push([KINDS[7], "other"]);
+  if (known.length < common.length) { colour.set("unknown", unknown); legend.push([unknown, "unknown"]); }
   return { of: (i) => (status(forest, i) === AGAINST ? null : colour.get(word(i))), good: () => null, legend };
 }

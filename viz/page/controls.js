@@ -1,9 +1,9 @@
 /* What stands around the plate: axis, colour, the menus for columns, filters and export, the time
    slider, the legend, and the keys. */
 
-import { AGAINST, BEARING, BUNDLE, CULLED, ESTIMATED, GHOST, PROTECTED, originOf, status } from "./forest.js";
+import { AGAINST, BUNDLE, CULLED, ESTIMATED, GHOST, GUARDED, PROPOSED, PROTECTED, status } from "./forest.js";
 import { shapeOf } from "./plate.js";
-import { at, count, counted, day, make, minute, short, svg } from "./words.js";
+import { at, count, counted, make, moment, short, svg } from "./words.js";
 
 export function controls(app) {
   fill(app);
@@ -11,6 +11,7 @@ export function controls(app) {
   onTime(app);
   at("theme").addEventListener("click", () => app.turnTheme());
   at("plan").addEventListener("click", () => app.plan(!app.view.plan));
+  at("everything").addEventListener("click", () => app.everything());
   for (const [id, act] of [["zoom-in", () => app.zoom(1.4)], ["zoom-out", () => app.zoom(1 / 1.4)], ["fit", () => app.fit()]])
     at(id).addEventListener("click", act);
   for (const [id, act] of [["save-svg", () => app.saveSvg()], ["save-png", () => app.savePng()], ["copy-newick", () => app.copyNewick()], ["print", () => window.print()]])
@@ -26,7 +27,7 @@ export function fill(app) {
   viewMenu(app);
   filterMenu(app);
   timeBar(app);
-  at("plan").hidden = !app.forest.flags.some((flag) => flag & 96);
+  at("plan").hidden = !app.forest.flags.some((flag) => flag & (PROPOSED | GUARDED));
 }
 
 /** A button and the box it opens; one at a time, closed by Escape and by a click elsewhere. */
@@ -139,7 +140,7 @@ function filterMenu(app) {
     choice("status", [["", "any"], ...forest.statuses.map((one) => [one, one])], view.filter.status, (value) => set({ status: value }), "of-status"),
     forest.niches.length ? choice("scored in", [[-1, "any or none"], ...forest.niches.map(({ name }, k) => [k, short(name, 40)])], view.filter.niche, (k) => set({ niche: Number(k) }), "of-niche") : "",
     make("p", {}, "What leads to them stays."),
-    make("button", { type: "button", className: "act", onclick: () => { app.set({ filter: { relation: "", status: "", niche: -1, until: null }, root: -1, only: -1 }); filterMenu(app); } }, "show all"),
+    make("button", { type: "button", className: "act", onclick: () => app.everything() }, "show all"),
   );
 }
 
@@ -159,7 +160,7 @@ function onTime(app) {
   const bar = at("timebar"), slider = at("time"), said = at("when"), button = at("grow");
   const tell = () => {
     const { forest } = app, high = Number(slider.max), until = Number(slider.value), all = until >= high;
-    const text = high > 2 * 86400 ? day(forest.epoch + until) : minute(forest.epoch + until);
+    const text = moment(forest.epoch + until, high);
     said.textContent = text;
     slider.setAttribute("aria-valuetext", text);
     app.set({ filter: { ...app.view.filter, until: all ? null : until } });
@@ -198,26 +199,34 @@ export function tellControls(app) {
   at("plan").setAttribute("aria-pressed", String(view.plan));
   const narrowed = view.filter.relation || view.filter.status || view.filter.niche >= 0 || view.filter.until !== null || view.root >= 0 || view.only >= 0;
   at("narrowed").textContent = narrowed ? `${counted(app.lines.length, "row")} of ${count(forest.n)}` : "";
+  at("everything").hidden = !narrowed;
   legend(app);
 }
 
+const shape = (tag, attributes) => () => svg("svg", { viewBox: "-7 -7 14 14", "aria-hidden": "true" }, svg(tag, attributes));
+const SIGNS = [
+  { key: "dot", shape: shape("circle", { r: 4.6 }), text: "trained" },
+  { key: "square", shape: shape("rect", { x: -4.2, y: -4.2, width: 8.4, height: 8.4 }), text: "quantized, pruned, converted" },
+  { key: "diamond", shape: shape("path", { d: "M0-5.6 5.6 0 0 5.6-5.6 0z" }), text: "merge" },
+  { key: "triangle", shape: shape("path", { d: "M0-5.4 5.2 4-5.2 4z" }), text: "adapter" },
+  { key: "further", shape: () => svg("svg", { viewBox: "0 -7 30 14", class: "dotted", "aria-hidden": "true" }, svg("path", { d: "M1 0H29" })), text: "further parent, width = share" },
+  { key: "against", mark: "s", text: "struck: selected against" },
+  { key: "hollow", shape: shape("circle", { r: 4.6, "stroke-dasharray": "2 1.7" }), text: "culled, or a ghost" },
+  { key: "protected", text: "◆ protected" },
+  { key: "front", mark: "b", text: "bold: on the front of its niche" },
+  { key: "estimated", text: "~ estimated" },
+  { key: "bundle", text: "… several, folded or not drawn" },
+];
+
+/** The signs that are drawn, and what they mean: {key, text}, with a `shape`, or the `mark` of its first word. */
+export function signs({ forest, view, used }) {
+  return SIGNS.filter(({ key }) => used.has(key) || (key === "bundle" && view.fold));
+}
+
 function legend(app) {
-  const { forest, view, theme } = app, used = app.used ??= signs(forest);
-  const shape = (tag, attributes) => svg("svg", { viewBox: "-7 -7 14 14", "aria-hidden": "true" }, svg(tag, attributes));
-  const signsSaid = [
-    ["dot", shape("circle", { r: 4.6 }), "trained"],
-    ["square", shape("rect", { x: -4.2, y: -4.2, width: 8.4, height: 8.4 }), "quantized, pruned, converted"],
-    ["diamond", shape("path", { d: "M0-5.6 5.6 0 0 5.6-5.6 0z" }), "merge"],
-    ["triangle", shape("path", { d: "M0-5.4 5.2 4-5.2 4z" }), "adapter"],
-    ["further", svg("svg", { viewBox: "0 -7 30 14", class: "dotted", "aria-hidden": "true" }, svg("path", { d: "M1 0H29" })), "further parent, width = share"],
-    ["against", null, make("span", {}, make("s", {}, "struck"), ": selected against")],
-    ["hollow", shape("circle", { r: 4.6, "stroke-dasharray": "2 1.7" }), "culled, or a ghost"],
-    ["protected", null, "◆ protected"],
-    ["front", null, make("span", {}, make("b", {}, "bold"), ": on the front of its niche")],
-    ["estimated", null, "~ estimated"],
-    ["bundle", null, "… several, folded or not drawn"],
-  ].filter(([key]) => used.has(key) || (key === "bundle" && view.fold));
-  at("signs").replaceChildren(...signsSaid.map(([, sign, text]) => make("li", {}, sign, text)));
+  const { theme } = app;
+  app.used ??= usedBy(app.forest);
+  at("signs").replaceChildren(...signs(app).map(({ shape, mark, text }) => make("li", {}, shape ? shape() : null, mark ? make("span", {}, make(mark, {}, text.split(":")[0]), text.slice(text.indexOf(":"))) : text)));
   const { legend: scale } = app.scene.paint;
   const parts = typeof scale === "string" ? [scale] : Array.isArray(scale)
     ? scale.map(([colour, word]) => make("span", { className: "kind" }, swatch(colour), make("bdi", {}, short(word || "none", 24))))
@@ -232,7 +241,7 @@ function swatch(colour) {
 }
 
 /** Only what is drawn is explained. */
-function signs(forest) {
+function usedBy(forest) {
   const used = new Set(forest.further.child.length ? ["further"] : []);
   for (let i = 0; i < forest.n; i += 1) {
     const flags = forest.flags[i], state = status(forest, i);

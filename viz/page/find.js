@@ -31,7 +31,7 @@ export function search(app) {
       const ids = new Set(app.forest.id), place = list.children.length;
       const others = there.filter(({ id }) => !ids.has(id)).slice(0, SUGGESTED);
       shown.push(...others);
-      list.append(...others.map((one, k) => suggestion(place + k, one.label, "not drawn here: go there", () => pick(one))));
+      list.append(...others.map((one, k) => suggestion(place + k, one.label, "elsewhere", () => pick(one))));
       list.hidden = !list.children.length;
       box.setAttribute("aria-expanded", String(!list.hidden));
     }, 200);
@@ -68,6 +68,14 @@ export function search(app) {
     if (await app.jump(id)) app.focus(); else location.assign(app.server.from(id));
   };
 
+  /** What Enter goes to: who is called so, drawn or not, else the next of those found. */
+  const nextFound = (back) => {
+    const sought = box.value.trim().toLowerCase(), here = found.indexOf(app.view.chosen);
+    const elsewhere = shown.find((one) => one.label?.toLowerCase() === sought) ?? (found.length ? undefined : shown[0]);
+    if (elsewhere && lower[found[0]] !== sought) return elsewhere;
+    return found[here < 0 ? 0 : (here + (back ? found.length - 1 : 1)) % found.length];
+  };
+
   const move = (step) => {
     if (!shown.length) return;
     list.hidden = false;
@@ -83,10 +91,8 @@ export function search(app) {
   box.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") move(1);
     else if (event.key === "ArrowUp") move(-1);
-    else if (event.key === "Enter" && (found.length || active >= 0)) {
-      const here = found.indexOf(app.view.chosen);
-      pick(active >= 0 ? shown[active] : found[here < 0 ? 0 : (here + (event.shiftKey ? found.length - 1 : 1)) % found.length]);
-    } else if (event.key === "Escape") { box.value = ""; look(); app.focus(); } else return;
+    else if (event.key === "Enter" && shown.length) pick(active >= 0 ? shown[active] : nextFound(event.shiftKey));
+     else if (event.key === "Escape") { box.value = ""; look(); app.focus(); } else return;
     event.preventDefault();
     event.stopPropagation();
   });
@@ -101,16 +107,17 @@ function suggestion(place, name, said, pick) {
   return one;
 }
 
-/** Those whose name begins so come first, then names that hold it, then aliases, tags and digests. */
+/** The one of that name comes first, then names that begin so, names that hold it, then aliases, tags and digests. */
 function matching(app, sought, lower, { haystack, details }) {
-  const begin = [], within = [], other = [];
+  const whole = [], begin = [], within = [], other = [];
   const digest = /^[0-9a-f]{4,64}$/.test(sought);
   for (let i = 0; i < lower.length; i += 1) {
     if (app.forest.more[i]) continue;
     const where = lower[i].indexOf(sought);
-    if (where === 0) begin.push(i);
+    if (lower[i] === sought) whole.push(i);
+    else if (where === 0) begin.push(i);
     else if (where > 0) within.push(i);
     else if (haystack[i].includes(sought) || (digest && hex(details, i).startsWith(sought))) other.push(i);
   }
-  return [...begin, ...within, ...other];
+  return [...whole, ...begin, ...within, ...other];
 }

@@ -1,13 +1,16 @@
 /* Which organisms have a line of their own: what is filtered out has none, chains of one run fold into
    one line with ticks, five or more like leaves into a counted one, and clades where a person says so. */
 
-import { AGAINST, BUNDLE, GUARDED, PROTECTED, onFront, pedigree, scored, status } from "./forest.js";
+import { AGAINST, BUNDLE, GUARDED, PROPOSED, PROTECTED, is, onFront, pedigree, scored, status } from "./forest.js";
 
 export const ORGANISM = 0;
 export const ALIKE = 1;
 export const CLADE = 2;
 export const HIDDEN = 3;
 const LIKE = 5;  // so many like leaves fold
+
+/** The filter that leaves everybody. */
+export const NOBODY_OUT = { relation: "", status: "", niche: -1, until: null };
 
 /** Lines from top to bottom: `node` (the organism that speaks for it), `kind`, `count` (organisms it
     stands for), `up` (the line of its parent, -1), `last` (the line of its last child, itself for
@@ -74,7 +77,7 @@ function kept(forest, view, start, end) {
   return keep;
 }
 
-const gone = (forest, i) => (forest.flags[i] & 32) !== 0 || status(forest, i) === AGAINST;
+const gone = (forest, i) => is(forest, i, PROPOSED) || status(forest, i) === AGAINST;
 
 /** `inner`: steps of a run between two others. `bundle`: 1 + the first of the like leaves that this
     one is folded with, 0 for none; `counts` by that first one. */
@@ -126,7 +129,7 @@ export function reveal(forest, view, lines, i) {
     return true;
   }
   if (line < 0 && !changed && hides(forest, view, i)) {
-    view.filter = { relation: "", status: "", niche: -1, until: null };
+    view.filter = NOBODY_OUT;
     view.root = -1;
     view.only = -1;
     view.after = false;

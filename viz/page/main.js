@@ -2,15 +2,15 @@
 
 import { details as openDetails, drawn, server } from "./data.js";
 import { BUNDLE, ESTIMATED, GUARDED, PROPOSED, clade, pedigree, plant, valueOf } from "./forest.js";
-import { ALIKE, CLADE, HIDDEN, arrange, reveal } from "./lines.js";
+import { ALIKE, CLADE, HIDDEN, NOBODY_OUT, arrange, reveal } from "./lines.js";
 import { aggregate, spans } from "./stripes.js";
-import { MARGIN, NEAR, axisTicks, columns, paint } from "./plate.js";
+import { MARGIN, NEAR, axisTicks, columns, marked, paint } from "./plate.js";
 import { colouring, readTheme, shade } from "./colours.js";
 import { controls, fill, tellControls } from "./controls.js";
 import { writePanel } from "./panel.js";
 import { search } from "./find.js";
 import { outline } from "./outline.js";
-import { newick, savePng, saveSvg } from "./save.js";
+import { asSvg, newick, savePng, saveSvg } from "./save.js";
 import { place, read as readHash, write as writeHash } from "./hash.js";
 import { around, axisOf, positionAt, rowAt, seen as shownNow, wanted } from "./far.js";
 import { at, count, make, short } from "./words.js";
@@ -36,7 +36,7 @@ async function start() {
     columns: firstColumns(forest), shown: new Set(["relation", ...(forest.flags.some((flags) => flags & ~(ESTIMATED | GUARDED | PROPOSED | BUNDLE)) ? ["status"] : []), "power"]),
     chosen: -1, other: -1, comparing: false, root: -1, only: -1, plan: false, after: false,
     fold: !forest.window && forest.n > FOLDED_FROM, folded: new Set(), opened: new Set(),
-    filter: { relation: "", status: "", niche: -1, until: null },
+    filter: NOBODY_OUT,
   };
   app.start = { ...app.view };
   if (forest.window) { app.view.shown.add("status"); document.body.dataset.window = "true"; }
@@ -44,7 +44,7 @@ async function start() {
   if (app.view.colour.startsWith("tag ") || app.view.colour === "licence" || app.view.size === "parameters") await app.open();
   theme(localTheme());
   app.theme = readTheme();
-  app.widest = widest(forest);
+  widen();
   measure();
   relay();
   if (forest.window) await settle();
@@ -101,7 +101,7 @@ function turn(forest, to = shownNow(app)) {
   if (forest.window.snapshot !== app.forest.window.snapshot) { history.replaceState(null, "", location.pathname + location.search); location.reload(); return; }
   Object.assign(app, { forest, details: null, names: null, used: null, found: null, brushed: null, hover: -1 });
   Object.assign(view, { chosen: id ? forest.id.indexOf(id) : -1, other: -1, root: -1, only: -1, folded: new Set(), opened: new Set() });
-  app.widest = Math.max(app.widest, widest(forest));
+  widen();
   measure();
   relay();
   const top = rowAt(forest, to.first);
@@ -182,7 +182,7 @@ function take(forest) {
   view.filter = { ...view.filter, niche: niche(view.filter.niche), until: view.filter.until === null ? null : view.filter.until + before.epoch - forest.epoch };
   if (!forest.axes[view.axis]) view.axis = "generation";
   app.start = { ...first, niche: forest.niche };
-  app.widest = widest(forest);
+  widen();
   measure();
   relay();
   keep(held && { ...held, i: row(held.i) });
@@ -213,7 +213,7 @@ function measure() {
   const box = at("stage").getBoundingClientRect();
   app.width = box.width;
   app.height = Math.max(40, box.height);
-  app.geo = columns(app.view, app.width - (app.width < 560 ? 26 : 62), app.widest, app.forest.window?.each > 1);
+  app.geo = columns(app.view, app.width - (app.width < 560 ? 26 : 62), app.wide, app.forest);
   const ratio = window.devicePixelRatio || 1;
   app.mapWidth = app.width < 560 ? 22 : 48;
   for (const [one, width] of [[canvas, app.width], [map, app.mapWidth]]) {
@@ -235,13 +235,10 @@ function relay() {
 function compose() {
   const { forest, view, lines, geo, theme } = app, { at: along, sure } = forest.axes[view.axis];
   let low = Infinity, high = -Infinity;
-  for (let line = 0; line < lines.length; line += 1) {
-    for (const i of [lines.node[line], lines.first[line]]) {
-      if (along[i] < low) low = along[i];
-      if (along[i] > high) high = along[i];
-    }
-  }
-  if (!lines.length) [low, high] = [0, 1];
+  const reach = (i) => { if (along[i] < low) low = along[i]; if (along[i] > high) high = along[i]; };
+  if (view.filter.until !== null) for (let i = 0; i < forest.n; i += 1) reach(i);  // while the tree grows its axis stands still
+  else for (let line = 0; line < lines.length; line += 1) { reach(lines.node[line]); reach(lines.first[line]); }
+  if (!(low <= high)) [low, high] = [0, 1];
   const fixed = forest.window && axisOf(forest);
   if (fixed) ({ low, high } = fixed);
   const room = geo.tree - 2 * MARGIN, most = view.axis === "generation" ? (high - low) * 74 : room;
@@ -254,12 +251,12 @@ function compose() {
   let mostPower = 0;
   for (let i = 0; i < forest.n; i += 1) if (forest.power[i] > mostPower) mostPower = forest.power[i];
   const paintBy = colouring(forest, view, theme, app.details);
-  let levels = null, reach = null;
+  let levels = null, long = null;
   app.scene = {
     forest, view, lines, geo, theme, sure, atX, low, high, xs: (i) => atX(along[i]), valueAt: (x) => (scale ? back((x + view.px - MARGIN) / scale) : low), log,
     details: app.details, paint: paintBy, mostPower, said: app.said, height: app.height, hover: app.hover,
     levels: () => (levels ??= aggregate(forest, lines, along, paintBy.good, geo.table.filter((one) => one.key === "niche").map((one) => one.k))),
-    spans: () => (reach ??= spans(lines)),
+    spans: () => (long ??= spans(lines)),
   };
   app.mapped = null;
   hold();
@@ -533,9 +530,8 @@ function keep(held) {
 app.choose = async (i, { move = false } = {}) => {
   const { view, forest } = app;
   if (i >= 0 && forest.flags[i] & BUNDLE) i = forest.parent[i];
-  app.chosenId = i >= 0 ? forest.id?.[i] : null;
   if (i >= 0 && view.comparing && i !== view.chosen) { view.other = i; view.comparing = false; }
-  else { view.chosen = i; view.other = -1; if (i < 0) { view.comparing = false; app.brushed = null; } }
+  else { view.chosen = i; view.other = -1; app.chosenId = forest.id?.[i]; if (i < 0) { view.comparing = false; app.brushed = null; } }
   if (i >= 0 && reveal(forest, view, app.lines, i)) { const held = anchor(); relay(); keep(held); }
   if (i >= 0 && !app.details) await app.open();
   if (move && i >= 0) toView(i);
@@ -557,19 +553,22 @@ function toView(i) {
 app.focus = () => plate.focus({ preventScroll: true });
 
 app.step = (by) => {
-  const { lines, view } = app;
-  const here = view.chosen >= 0 ? lines.of[view.chosen] : -1;
-  let line = here < 0 ? (by > 0 && by < Infinity ? Math.ceil(view.top) : by < 0 && by > -Infinity ? lines.length - 1 : by > 0 ? lines.length - 1 : 0) : Math.min(lines.length - 1, Math.max(0, here + by));
+  const { lines } = app, end = moving();
+  const here = end >= 0 ? lines.of[end] : -1;
+  let line = here >= 0 ? Math.min(lines.length - 1, Math.max(0, here + by))
+    : by === -Infinity ? 0 : by > 0 && by < Infinity ? Math.ceil(app.view.top) : lines.length - 1;
   const way = by < 0 ? -1 : 1;
   while (lines.kind[line] === HIDDEN && lines.kind[line + way] !== undefined) line += way;
   if (lines.kind[line] === HIDDEN) return;
-  goTo(lines.node[line]);
+  goTo(lines.node[line], true);
 };
-/** A folded row is walked onto without opening it. */
-async function goTo(i) {
+/** Whom arrow keys move: of two that are compared, the other. */
+const moving = () => (app.view.other >= 0 ? app.view.other : app.view.chosen);
+/** A folded row is walked onto without opening it. With keys a comparison goes on. */
+async function goTo(i, keys = false) {
   const { view } = app;
-  app.chosenId = i >= 0 ? app.forest.id?.[i] : null;
-  if (view.comparing && i !== view.chosen) { view.other = i; view.comparing = false; } else { view.chosen = i; view.other = -1; }
+  if ((view.comparing || (keys && view.other >= 0)) && i !== view.chosen) { view.other = i; view.comparing = false; }
+  else { view.chosen = i; view.other = -1; app.chosenId = app.forest.id?.[i]; }
   if (!app.details) await app.open();
   toView(i);
   lightUp();
@@ -577,17 +576,17 @@ async function goTo(i) {
 }
 app.page = () => Math.max(1, Math.floor(app.height / app.view.h) - 2);
 app.toParent = () => {
-  const { view, lines } = app;
-  if (view.chosen < 0) return app.step(-Infinity);
-  const up = lines.up[lines.of[view.chosen]];
-  if (up >= 0) goTo(lines.node[up]);
+  const { lines } = app, end = moving();
+  if (end < 0) return app.step(-Infinity);
+  const up = lines.up[lines.of[end]];
+  if (up >= 0) goTo(lines.node[up], true);
 };
 app.toChild = () => {
-  const { view, lines } = app;
-  if (view.chosen < 0) return app.step(-Infinity);
-  const line = lines.of[view.chosen];
-  if (lines.kind[line] === CLADE) return app.fold(view.chosen);
-  if (lines.last[line] > line && lines.kind[line + 1] !== HIDDEN) goTo(lines.node[line + 1]);
+  const { lines } = app, end = moving();
+  if (end < 0) return app.step(-Infinity);
+  const line = lines.of[end];
+  if (lines.kind[line] === CLADE) return app.fold(end);
+  if (lines.last[line] > line && lines.kind[line + 1] !== HIDDEN) goTo(lines.node[line + 1], true);
 };
 
 app.fold = (i) => {
@@ -599,6 +598,7 @@ app.fold = (i) => {
   else if (forest.size[i] > 1) view.folded.add(i);
   app.set({ filter: view.filter });
 };
+app.everything = () => app.set({ filter: NOBODY_OUT, root: -1, only: -1, after: false }).then(() => { fill(app); tell(); app.fitOrRows(); app.focus(); });
 app.reroot = (i) => { if (i >= 0 || app.view.root >= 0) app.set({ root: i, zx: 1, px: 0 }).then(() => app.fitOrRows()); };
 app.only = (i) => { if (i >= 0 || app.view.only >= 0) app.set({ only: i }).then(() => app.fitOrRows()); };
 app.compare = () => { if (app.view.chosen >= 0) { app.view.comparing = !app.view.comparing; tell(); } };
@@ -695,10 +695,27 @@ function listen() {
   canvas.addEventListener("mousemove", (event) => { const i = under(event); if (i !== app.hover) { app.hover = i; canvas.title = i >= 0 && app.view.h < NEAR ? short(app.forest.name[i], 80) : ""; redraw(); } });
   canvas.addEventListener("mouseleave", () => { app.hover = -1; redraw(); });
   onMap();
-  new ResizeObserver(() => { if (at("stage").clientWidth !== Math.round(app.width) || Math.abs(at("stage").clientHeight - app.height) > 1) app.resized(); }).observe(at("stage"));
+  new ResizeObserver(([{ contentRect: { width, height } }]) => { if (width && (Math.abs(width - app.width) > 1 || Math.abs(height - app.height) > 1)) app.resized(); }).observe(at("stage"));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   window.addEventListener("hashchange", () => { readHash(app); measure(); relay(); lightUp(); tell(); });
-  window.addEventListener("beforeprint", () => { if (app.view.plan === null) return; redraw(); });
+  onPaper();
+}
+
+/** Paper is light, and takes the picture in lines instead of pixels. */
+function onPaper() {
+  let before;
+  window.addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    repaint();
+    const { documentElement: picture } = new DOMParser().parseFromString(asSvg(app), "image/svg+xml");
+    at("paper").replaceChildren(document.adoptNode(picture));
+  });
+  window.addEventListener("afterprint", () => {
+    at("paper").replaceChildren();
+    if (before) document.documentElement.dataset.theme = before; else delete document.documentElement.dataset.theme;
+    repaint();
+  });
 }
 
 const under = (event) => {
@@ -788,14 +805,16 @@ function repaint() {
   tell();
 }
 
-/** The name column is as wide as the names need. */
-function widest(forest) {
-  const pen = canvas.getContext("2d");
+/** The columns of names and of vital status are as wide as theirs need. */
+function widen() {
+  const { forest } = app, pen = canvas.getContext("2d"), every = Math.max(1, Math.floor(forest.n / 3000));
+  let name = 70, status = 90;
   pen.font = `650 13px ${app.theme.font}`;
-  let most = 70;
-  const every = Math.max(1, Math.floor(forest.n / 3000));
-  for (let i = 0; i < forest.n; i += every) most = Math.max(most, pen.measureText(forest.name[i].slice(0, 60)).width);
-  return Math.ceil(most) + 18;
+  for (let i = 0; i < forest.n; i += every) name = Math.max(name, pen.measureText(forest.name[i].slice(0, 60)).width);
+  pen.font = `12px ${app.theme.font}`;
+  for (const flags of new Set(forest.flags)) if (!(flags & BUNDLE)) status = Math.max(status, pen.measureText(marked(forest, flags)).width);
+  const before = forest.window ? app.wide : null;  // from window to window columns only grow
+  app.wide = { name: Math.max(before?.name ?? 0, Math.ceil(name) + 18), status: Math.max(before?.status ?? 0, Math.min(220, Math.ceil(status) + 14)) };
 }
 
 start();

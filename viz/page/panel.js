@@ -19,7 +19,8 @@ export function writePanel(app) {
 }
 
 const heading = (text) => make("h3", {}, text);
-const link = (app, i, most = 60) => make("button", { type: "button", dir: "auto", className: "link", onclick: () => app.choose(i, { move: true }) }, short(app.forest.name[i], most));
+/** A name that leads to its organism: a link, so that it wraps as text does and can be copied. */
+const link = (app, i, most = 60) => make("a", { href: `#${new URLSearchParams({ at: app.forest.name[i].slice(0, 200) })}`, dir: "auto", className: "link", onclick: (event) => { if (event.ctrlKey || event.metaKey || event.shiftKey) return; event.preventDefault(); app.choose(i, { move: true }); } }, short(app.forest.name[i], most));
 const act = (text, onclick, more = {}) => make("button", { type: "button", className: "act", onclick, ...more }, text);
 
 /** So many of a list, the rest behind a button. */
@@ -146,10 +147,12 @@ function why(app, i) {
   if (state === GHOST) return [make("p", {}, "It was named as a parent, and never registered.")];
   if (state === CULLED) return [make("p", {}, "Its files are gone; the record stays.")];
   const said = [];
-  if (state === AGAINST) said.push(make("p", { className: "said" }, word(details, "reason", i) || "Selected against."));
+  const reason = word(details, "reason", i) || "Selected against.", beating = rivals(app, i);
+  // what follows says the same, with links and costs
+  if (state === AGAINST && !(beating.length && beating.every(({ name }) => reason.includes(name)))) said.push(make("p", { className: "said" }, reason));
   const fronts = forest.niches.map((_, k) => k).filter((k) => valueOf(forest, k, i) !== null && onFront(forest, k, i));
   for (const k of fronts) said.push(frontSentence(app, i, k));
-  for (const rival of rivals(app, i)) {
+  for (const rival of beating) {
     const niche = forest.niches[rival.niche], unit = forest.units[forest.unit[i]];
     said.push(make("p", {}, "Beaten in ", make("b", { dir: "auto" }, short(niche.name)), " by ", make("bdi", {}, byName(app, rival.name)),
       `: ${figure(rival.value, niche.digits)} against ${figure(valueOf(forest, rival.niche, i), niche.digits)}`
@@ -241,9 +244,19 @@ function fitnessOf(app, i) {
   return [heading(app.forest.window ? "Fitness" : "Fitness, among all alive"), make("table", {}, body)];
 }
 
+function errorOf({ forest, details }, k, i) {
+  const niche = scored(forest, k);
+  return details ? details["score.stderr"][niche.first + niche.where[i]] : NaN;
+}
+
+function costOf(forest, i) {
+  const unit = forest.units[forest.unit[i]];
+  return `${is(forest, i, ESTIMATED) ? "~" : ""}${figure(forest.power[i], unit.digits)} ${unit.unit}`;
+}
+
 function fitnessRow(app, i, k) {
   const { forest, details } = app, niche = scored(forest, k), j = niche.where[i], value = niche.values[j];
-  const error = details ? details["score.stderr"][niche.first + j] : NaN, n = details ? details["score.n"][niche.first + j] : NaN;
+  const error = errorOf(app, k, i), n = details ? details["score.n"][niche.first + j] : NaN;
   const place = status(forest, i) === ALIVE && niche.direction && !forest.window ? `${count(rank(forest, k, value))} of ${count(niche.ranked.length)}` : "";
   return make("tr", { title: Number.isNaN(n) ? "" : `of ${count(n)} examples` },
     make("th", { scope: "row", dir: "auto", className: k === app.view.niche ? "now" : "" }, short(niche.name, 24)),
@@ -309,15 +322,19 @@ function comparison(app) {
   const cell = (k, i, other) => {
     const value = valueOf(forest, k, i), than = valueOf(forest, k, other), niche = forest.niches[k];
     const better = value !== null && than !== null && niche.direction && niche.sign * (value - than) > 0;
-    return make("td", { className: "figure" }, value === null ? "–" : make(better ? "b" : "span", {}, figure(value, niche.digits)));
+    const error = value === null ? NaN : errorOf(app, k, i);
+    return make("td", { className: "figure" }, value === null ? "–" : make(better ? "b" : "span", {}, figure(value, niche.digits)), Number.isNaN(error) ? "" : ` ± ${figure(error, niche.digits)}`);
   };
+  const row = (what, ...cells) => make("tr", {}, make("th", { scope: "row", dir: "auto" }, what), ...cells);
+  const bill = (i) => make("td", { className: "figure" }, Number.isNaN(forest.power[i]) ? "–" : costOf(forest, i));
   const body = make("tbody");
-  some(rows, ([niche, k]) => make("tr", {}, make("th", { scope: "row", dir: "auto" }, short(niche.name, 24)), cell(k, a, b), cell(k, b, a)), body, 20);
+  some(rows, ([niche, k]) => row(short(niche.name, 24), cell(k, a, b), cell(k, b, a)), body, 20);
+  if (forest.units.length) body.append(row("serving", bill(a), bill(b)));
   return [
     make("button", { type: "button", className: "close", "aria-label": "End the comparison", onclick: () => app.choose(-1) }, "✕"),
     make("h2", {}, link(app, a, 40), make("span", { className: "and" }, " and "), link(app, b, 40)),
     make("p", { className: "said" }, ...(common.length ? ["Most recent common ancestor: ", ...common.flatMap((i, place) => [place ? ", " : "", link(app, i, 40)]), "."] : ["They have no common ancestor here."])),
-    rows.length ? make("table", {}, make("thead", {}, make("tr", {}, make("th", {}, "niche"), make("th", { className: "figure" }, short(forest.name[a], 16)), make("th", { className: "figure" }, short(forest.name[b], 16)))), body) : null,
+    make("table", { className: "two" }, make("thead", {}, make("tr", {}, make("th", {}, "niche"), ...[a, b].map((i) => make("th", { className: "figure", dir: "auto", title: forest.name[i] }, short(forest.name[i], 40))))), body),
     ...[a, b].flatMap((i) => branchOf(app, since, i)),
   ];
 }

@@ -4,7 +4,7 @@
 import { AGAINST, ALIVE, CULLED, ESTIMATED, GHOST, PROPOSED, PROTECTED, BEARING, cladeOf, goodness, is, onFront, originOf, scored, status, valueOf } from "./forest.js";
 import { ALIKE, CLADE, HIDDEN, ORGANISM } from "./lines.js";
 import { contrast, shade } from "./colours.js";
-import { count, day, figure, short, si, ticks } from "./words.js";
+import { count, figure, moment, short, si, ticks, timeTicks } from "./words.js";
 
 export const NEAR = 10;     // px a line from which on there are words
 export const FINE = 2;      // px a line below which lines melt into stripes
@@ -12,16 +12,17 @@ export const MARGIN = 26;   // px beside the first and the last organism
 const SHAPES = { quantized: "square", prune: "square", convert: "square", merge: "diamond", adapter: "triangle" };
 
 /** Columns from the right edge of the tree: [{key, x, width, k}], chosen by the user, as many as fit. */
-export function columns(view, width, widest, far = false) {
+export function columns(view, width, wide, forest) {
   const narrow = width < 560;
-  if (far) return fewColumns(width, narrow ? 128 : Math.min(widest, 260), narrow);
-  const name = Math.min(widest, narrow ? 128 : width > 880 ? 290 : 230);
+  if (forest.window?.each > 1) return fewColumns(width, narrow ? 128 : Math.min(wide.name, 260), narrow);
+  const bill = !narrow ? 112 : forest.units.length > 1 ? 98 : 64;  // a figure cut short would be another
+  const name = Math.min(wide.name, narrow ? Math.max(76, width - 154 - bill) : width > 880 ? 290 : 230);
   const wanted = [{ key: "name", width: name }];
   if (!narrow && view.shown.has("relation")) wanted.push({ key: "relation", width: 84 });
-  if (!narrow && view.shown.has("status")) wanted.push({ key: "status", width: 134 });
+  if (!narrow && view.shown.has("status")) wanted.push({ key: "status", width: wide.status });
   const niches = narrow ? [view.niche].filter((k) => k >= 0) : view.columns;
   for (const k of niches) wanted.push({ key: "niche", k, width: 62 });
-  if (view.shown.has("power")) wanted.push({ key: "power", width: narrow ? 58 : 112 });
+  if (view.shown.has("power")) wanted.push({ key: "power", width: bill });
   const least = narrow ? 92 : 200;
   const total = () => wanted.reduce((sum, one) => sum + one.width, 0);
   while (wanted.length > 2 && width - total() < least) wanted.splice(dropped(wanted, view), 1);
@@ -247,7 +248,7 @@ function node(pen, scene, line) {
 
 function circle(pen, x, y, r) { pen.moveTo(x + r, y); pen.arc(x, y, r, 0, 2 * Math.PI); }
 
-function outline(pen, shape, x, y, r) {
+export function outline(pen, shape, x, y, r) {
   if (shape === "square") pen.rect(x - r * 0.88, y - r * 0.88, r * 1.76, r * 1.76);
   else if (shape === "diamond") { pen.moveTo(x, y - r * 1.25); pen.lineTo(x + r * 1.25, y); pen.lineTo(x, y + r * 1.25); pen.lineTo(x - r * 1.25, y); pen.closePath(); }
   else if (shape === "triangle") { pen.moveTo(x, y - r * 1.2); pen.lineTo(x + r * 1.15, y + r * 0.85); pen.lineTo(x - r * 1.15, y + r * 0.85); pen.closePath(); }
@@ -381,14 +382,18 @@ function name(pen, scene, line, column, y, fonts) {
   }
 }
 
-export function marks(scene, line) {
-  const { forest, lines, view } = scene, i = lines.node[line];
+export function marks({ forest, lines, view }, line) {
   if (lines.kind[line] === ALIKE || lines.kind[line] === HIDDEN) return "";
-  const state = status(forest, i);
+  return marked(forest, forest.flags[lines.node[line]], view.plan);
+}
+
+/** What the flags of an organism say, in words. */
+export function marked({ statuses }, flags, plan) {
+  const state = flags & 3;
   return [
-    state === AGAINST ? "✕ selected against" : state === ALIVE ? "" : forest.statuses[state],
-    view.plan && is(forest, i, PROPOSED) ? "✕ would go" : "",
-    is(forest, i, PROTECTED) ? "◆ protected" : "", is(forest, i, BEARING) ? "load-bearing" : "",
+    state === AGAINST ? "✕ selected against" : state === ALIVE ? "" : statuses[state],
+    plan && flags & PROPOSED ? "✕ would go" : "",
+    flags & PROTECTED ? "◆ protected" : "", flags & BEARING ? "load-bearing" : "",
   ].filter(Boolean).join(" · ");
 }
 
@@ -574,9 +579,10 @@ export function axisTicks(scene) {
   const { geo, view } = scene;
   const low = scene.valueAt(MARGIN), high = scene.valueAt(geo.tree - MARGIN);
   const each = view.axis === "generation" ? 30 : 74;
-  let found = scene.log ? logTicks(low, high) : ticks(low, high, Math.max(2, Math.floor(geo.tree / each)));
+  const many = Math.max(2, Math.floor(geo.tree / each));
+  let found = scene.log ? logTicks(low, high) : view.axis === "time" ? timeTicks(scene.forest.epoch, low, high, many) : ticks(low, high, many);
   if (view.axis === "generation") found = [...new Set(found.map(Math.round))];
-  const apart = view.axis !== "generation" ? 24 : high < 100 ? 14 : high < 1000 ? 22 : high < 10000 ? 28 : 36, kept = [];
+  const apart = view.axis === "time" ? 68 : view.axis !== "generation" ? 24 : high < 100 ? 14 : high < 1000 ? 22 : high < 10000 ? 28 : 36, kept = [];
   for (const value of found) {
     const x = scene.atX(value);
     if (x > 4 && x < geo.tree - 4 && !(kept.length && x - kept[kept.length - 1].x < apart)) kept.push({ x, text: axisText(scene, value, high - low) });
@@ -593,7 +599,7 @@ function logTicks(low, high) {
 
 function axisText(scene, value, span) {
   const { view, forest } = scene;
-  if (view.axis === "time") return span > 2 * 86400 ? day(forest.epoch + value) : new Date((forest.epoch + value) * 1000).toISOString().slice(11, 16);
+  if (view.axis === "time") return moment(forest.epoch + value, span);
   if (view.axis === "joules") return si(value, "J");
   return view.axis === "step" || value >= 10000 ? si(value, "").trim() : String(value);
 }

@@ -140,7 +140,8 @@ function names(pen, app, { points, front, axes }, here) {
     const x = axes.x(point.x), y = axes.y(point.y);
     const spots = [[x + 8, y - 9], [x + 8, y + 10], [x - width - 8, y - 9], [x - width - 8, y + 10]];
     const spot = spots.find(([left, top]) => left > LEFT && left + width < W && top > 6 && top < H - BOTTOM - 4
-      && taken.every(([l, t, w]) => left > l + w + 4 || left + width + 4 < l || Math.abs(top - t) > 12));
+      && taken.every(([l, t, w]) => left > l + w + 4 || left + width + 4 < l || Math.abs(top - t) > 12)
+      && (points.length > 300 || points.every((one) => one === point || Math.abs(axes.y(one.y) - top) > 9 || axes.x(one.x) < left - 5 || axes.x(one.x) > left + width + 5)));
     if (!spot) continue;
     taken.push([...spot, width]);
     pen.textAlign = "left";

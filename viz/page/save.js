@@ -1,32 +1,85 @@
 /* Takes what is seen out of the page: as SVG, as PNG, as Newick on the clipboard. */
 
 import { BUNDLE, parents } from "./forest.js";
+import { signs } from "./controls.js";
 import { SvgPen } from "./pen.js";
-import { at, make } from "./words.js";
+import { outline } from "./plate.js";
+import { make, short } from "./words.js";
 
-const HEAD = 46, FOOT = 34;
+const HEAD = 46, LINE = 20;
 
 export function saveSvg(app) {
-  const { geo, height, theme } = app.scene;
-  const pen = new SvgPen(document.createElement("canvas").getContext("2d"));
-  sheet(app, pen);
-  save(new Blob([pen.document(Math.ceil(geo.right + 24), Math.ceil(height + HEAD + FOOT), theme.font)], { type: "image/svg+xml" }), "lineage-tree.svg");
+  save(new Blob([asSvg(app)], { type: "image/svg+xml" }), "lineage-tree.svg");
+}
+
+/** What is seen, as the text of an SVG. */
+export function asSvg(app) {
+  const pen = new SvgPen(document.createElement("canvas").getContext("2d")), [width, height] = size(app);
+  sheet(app, pen, width, height);
+  return pen.document(width, height, app.theme.font);
 }
 
 export function savePng(app) {
-  const { geo, height } = app.scene, scale = 2;
-  const canvas = make("canvas", { width: Math.ceil((geo.right + 24) * scale), height: Math.ceil((height + HEAD + FOOT) * scale) });
-  const pen = canvas.getContext("2d");
+  const scale = 2, [width, height] = size(app);
+  const canvas = make("canvas", { width: width * scale, height: height * scale }), pen = canvas.getContext("2d");
   pen.scale(scale, scale);
-  sheet(app, pen);
+  sheet(app, pen, width, height);
   canvas.toBlob((blob) => save(blob, "lineage-tree.png"), "image/png");
 }
 
+/** Rows that are there, not the empty ground below them. */
+const drawnHeight = ({ height, lines, view }) => Math.min(height, Math.max(40, (lines.length - view.top) * view.h));
+
+function size(app) {
+  const width = Math.ceil(app.scene.geo.right + 24), pen = document.createElement("canvas").getContext("2d");
+  pen.font = `11px ${app.theme.font}`;
+  return [width, Math.ceil(drawnHeight(app.scene) + HEAD + LINE * (1 + explained(app, pen, width)))];
+}
+
+/** Says what colours and signs mean, and draws it where `y` is given; in how many lines. */
+function explained(app, pen, width, y = null) {
+  let x = 24, line = 0;
+  const put = (room, draw) => {
+    if (x > 24 && x + room > width - 12) { x = 24; line += 1; }
+    if (y !== null) draw(x, y + line * LINE);
+    x += room;
+  };
+  const say = (text) => put(pen.measureText(text).width + 14, (left, at) => { pen.fillStyle = app.theme.soft; pen.fillText(text, left, at); });
+  const swatch = (colours) => put(12 * colours.length + 6, (left, at) => colours.forEach((colour, i) => { pen.fillStyle = colour; pen.fillRect(left + 12 * i, at - 4, 12, 8); }));
+  const { legend } = app.scene.paint;
+  if (typeof legend === "string") say(legend);
+  else if (Array.isArray(legend)) for (const [colour, word] of legend) { swatch([colour]); say(short(word || "none", 24)); }
+  else { say(`${short(legend.what, 36)}${legend.what ? ": " : ""}${legend.low}`); swatch(app.theme.swatches); say(legend.high); }
+  for (const { key, text } of signs(app)) {
+    const room = key === "further" ? 34 : SIGNS[key] ? 16 : 0;  // a sign and its words stay together
+    put(room + pen.measureText(text).width + 14, (left, at) => {
+      if (room) drawSign(pen, app.theme, key, left + 6, at);
+      pen.fillStyle = app.theme.soft;
+      pen.fillText(text, left + room, at);
+    });
+  }
+  return line + 1;
+}
+
+const SIGNS = { dot: "dot", square: "square", diamond: "diamond", triangle: "triangle", hollow: "dot" };
+
+function drawSign(pen, theme, key, x, y) {
+  pen.strokeStyle = key === "further" ? theme.accent : theme.soft;
+  pen.lineWidth = key === "further" ? 1.8 : 1.1;
+  pen.lineCap = key === "further" ? "round" : "butt";
+  pen.setLineDash({ hollow: [2, 1.8], further: [0.1, 3.6] }[key] ?? []);
+  pen.beginPath();
+  if (key === "further") { pen.moveTo(x - 4, y); pen.lineTo(x + 22, y); } else outline(pen, SIGNS[key], x, y, 4.2);
+  pen.stroke();
+  pen.setLineDash([]);
+  pen.lineCap = "butt";
+}
+
 /** The plate with its heads, axis and what the colours mean, on paper. */
-function sheet(app, pen) {
-  const { scene, theme } = app, { geo, height } = scene;
+function sheet(app, pen, width, height) {
+  const { scene, theme } = app, { geo } = scene, below = HEAD + drawnHeight(scene);
   pen.fillStyle = theme.paper;
-  pen.fillRect(0, 0, Math.ceil(geo.right + 24), Math.ceil(height + HEAD + FOOT));
+  pen.fillRect(0, 0, width, height);
   pen.textBaseline = "middle";
   const say = (text, x, y, colour = theme.soft, weight = "") => {
     pen.font = `${weight}11px ${theme.font}`;
@@ -47,13 +100,13 @@ function sheet(app, pen) {
   pen.translate(0, HEAD);
   pen.save();
   pen.beginPath();
-  pen.rect(0, 0, geo.right + 24, height);
+  pen.rect(0, 0, width, below - HEAD);
   pen.clip();
   app.paint(pen);
   pen.restore();
   pen.restore();
-  const said = [...at("signs").children].map((one) => one.textContent.trim()).join("   ");
-  say(`${at("scale").textContent.replace(/\s+/g, " ")}   ${said}`, 24, HEAD + height + FOOT / 2);
+  pen.font = `11px ${theme.font}`;
+  explained(app, pen, width, below + LINE);
 }
 
 function save(blob, name) {

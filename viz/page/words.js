@@ -24,6 +24,9 @@ export const short = (text, most = 60) => (text.length > most ? `${text.slice(0,
 export const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
 export const minute = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
 
+/** A time as exactly as a span of so many seconds asks for. */
+export const moment = (seconds, span) => (span > 2 * 86400 ? day(seconds) : span > 600 ? minute(seconds).slice(span > 43200 ? 5 : 11) : new Date(seconds * 1000).toISOString().slice(11, 19));
+
 /** An element of `children`: elements, or text that stays text. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -43,6 +46,25 @@ export function svg(tag, attributes = {}, ...children) {
 }
 
 export const at = (id) => document.getElementById(id);
+
+const CLOCK = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600];
+const MONTH = 2629800;  // s, a twelfth of a year
+
+/** Round times, UTC, as seconds since `epoch`: about `many` of them between low and high. */
+export function timeTicks(epoch, low, high, many) {
+  const raw = (high - low) / Math.max(1, many), step = CLOCK.find((one) => one >= raw), found = [];
+  if (!(high > low)) return [low];
+  if (step) {
+    for (let at = Math.ceil((epoch + low) / step) * step; at <= epoch + high; at += step) found.push(at - epoch);
+    return found;
+  }
+  const months = [1, 2, 3, 6, 12, 24, 60, 120].find((one) => one * MONTH >= raw) ?? 1200, begin = new Date((epoch + low) * 1000);
+  for (let month = Math.ceil((begin.getUTCFullYear() * 12 + begin.getUTCMonth()) / months) * months; ; month += months) {
+    const at = Date.UTC(1970, month - 1970 * 12) / 1000;
+    if (at > epoch + high) return found;
+    if (at >= epoch + low) found.push(at - epoch);
+  }
+}
 
 /** Round steps for an axis: about `many` of them between low and high. */
 export function ticks(low, high, many) {
