@@ -23,7 +23,7 @@ from lineage.errors import (
     RegistryUnavailable,
 )
 from lineage.organism import File, Niche, Parent, PowerCost, Score, text
-from lineage.references import search, this_host
+from lineage.references import place_hash, search, this_host
 from lineage.registration import Registration, register, registration
 from lineage.store import EPOCH, Act, Store, mark, power_body, set_alias, with_uuid
 
@@ -307,10 +307,10 @@ def _at(act: Act, place: str, host: str) -> int | None:
     host, and of several the last one."""
     found: int | None = act.connection.value(
         """SELECT coalesce(o.same_as, o.id) FROM place p JOIN organism o ON o.id = p.organism
-           WHERE p.uri = ?
+           WHERE p.hash = ? AND p.uri = ?
            ORDER BY CASE WHEN p.host = ? THEN 0 ELSE 1 END,
              CASE WHEN p.gone_at IS NULL THEN 0 ELSE 1 END, p.id DESC LIMIT 1""",
-        (place, host),
+        (place_hash(place), place, host),
     )
     return found
 
@@ -344,7 +344,9 @@ def _gone(act: Act, one: Mapping[str, Any], host: str) -> None:
         _mark_gone(act, own, place, "rotation")
         return
     there = act.connection.rows(
-        "SELECT organism FROM place WHERE uri = ? AND host = ? AND gone_at IS NULL", (place, host)
+        """SELECT organism FROM place
+           WHERE hash = ? AND uri = ? AND host = ? AND gone_at IS NULL""",
+        (place_hash(place), place, host),
     )
     for (each,) in there:
         _mark_gone(act, each, place, "rotation")

@@ -26,7 +26,7 @@ from lineage.answers import Answer
 from lineage.clades import MANY
 from lineage.culling.check import wrong as wrong_in_quarantine
 from lineage.database import Connection, Database
-from lineage.references import candidates, this_host
+from lineage.references import candidates, place_hash, this_host
 from lineage.store import EVIDENCE_RANK, Act, Store
 
 if TYPE_CHECKING:
@@ -238,6 +238,10 @@ WORDS = {
     "here": (
         "Organisms are said to have files on a disk, and no place of theirs is on one; or the "
         "other way round.",
+        REPAIR,
+    ),
+    "hashes": (
+        "Places are not under the hash of their URI: nobody finds who is there.",
         REPAIR,
     ),
     "names": (
@@ -676,6 +680,21 @@ def _here(connection: Connection) -> list[Finding]:
     return _organisms(connection, "here", MISPLACED)
 
 
+def _hashes(connection: Connection) -> list[Finding]:
+    wrong = _misfiled(connection)
+    return _finding("hashes", len(wrong), (uri for uri, *_ in wrong))
+
+
+def _misfiled(connection: Connection) -> list[tuple[str, int, int]]:
+    """Places whose hash is not that of their URI: the URI, the right hash, the id."""
+    return [
+        (uri, right, own)
+        for rows in connection.stream("SELECT id, hash, uri FROM place", (), 10_000)
+        for own, found, uri in rows
+        if (right := place_hash(uri)) != found
+    ]
+
+
 def _standings(connection: Connection) -> list[Finding]:
     wrong = standings.wrong(connection)
     examples = [_label(connection, own) for own in islice(dict.fromkeys(wrong), EXAMPLES)]
@@ -814,6 +833,7 @@ CHECKS: dict[str, Callable[[Connection], list[Finding]]] = {
     "relations": _relations,
     "current": _current,
     "here": _here,
+    "hashes": _hashes,
     "standings": _standings,
     "names": _names,
     "aliases": _aliases,
@@ -1088,6 +1108,12 @@ def _mend_here(act: Act) -> int:
     return len(wrong)
 
 
+def _mend_hashes(act: Act) -> int:
+    wrong = _misfiled(act.connection)
+    act.connection.many("UPDATE place SET hash = ? WHERE id = ?", [row[1:] for row in wrong])
+    return len(wrong)
+
+
 def _mend_standings(act: Act) -> int:
     wrong = standings.wrong(act.connection)
     standings.rebuild(act.connection)
@@ -1101,5 +1127,6 @@ MENDS: dict[str, Callable[[Act], int]] = {
     "relations": _mend_relations,
     "current": _mend_current,
     "here": _mend_here,
+    "hashes": _mend_hashes,
     "standings": _mend_standings,
 }

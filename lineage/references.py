@@ -10,6 +10,7 @@ import re
 import socket
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 from lineage.database import Connection
@@ -49,6 +50,16 @@ def place_uri(ref: str | os.PathLike[str]) -> str:
     if written.startswith("hf:") or URI.match(written):
         return written
     return os.path.abspath(os.path.expanduser(written))
+
+
+def place_hash(uri: str) -> int:
+    """What a place is found by: 64 bits of SHA-256, signed. Of `hf:org/name@revision` the first 32
+    are those of `hf:org/name`, so that all revisions lie together. URIs may share one: who looks
+    for a URI compares it too."""
+    known = sha256(uri.encode()).digest()
+    repository, at, _ = uri.partition("@")
+    first = sha256(repository.encode()).digest() if at and uri.startswith("hf:") else known
+    return int.from_bytes(first[:4] + known[4:8], "big", signed=True)
 
 
 def looks_like_path(ref: str) -> bool:
@@ -157,17 +168,14 @@ def _by_digest(connection: Connection, ref: str) -> list[int]:
 def at_place(connection: Connection, uri: str) -> list[int]:
     """The organisms at a place; `hf:org/name` without a revision fits all its revisions. Where all
     are gone, those that were there last count."""
+    first = last = place_hash(uri)
     if uri.startswith("hf:") and "@" not in uri:
-        where = "uri = ? OR (uri >= ? AND uri < ?)"
-        params: tuple[str, ...] = (uri, f"{uri}@", f"{uri}A")
-        if connection.postgresql:  # orders by the rules of a language, where a is near A
-            where = "uri = ? OR (uri >= ? AND uri < ? AND starts_with(uri, ?))"
-            params = (*params, f"{uri}@")
-    else:
-        where, params = "uri = ?", (uri,)
+        first, last = first >> 32 << 32, first | 0xFFFFFFFF
     rows = connection.rows(
-        f"SELECT organism, gone_at IS NULL, id FROM place WHERE {where} ORDER BY id DESC LIMIT 20",
-        params,
+        """SELECT organism, gone_at IS NULL, id FROM place
+           WHERE hash >= ? AND hash <= ? AND (uri = ? OR substr(uri, 1, ?) = ?)
+           ORDER BY id DESC LIMIT 20""",
+        (first, last, uri, len(uri) + 1, f"{uri}@"),
     )
     living = sorted({row[0] for row in rows if row[1]})
     return living or [row[0] for row in rows[:1]]

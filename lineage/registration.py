@@ -38,6 +38,7 @@ from lineage.references import (
     digest_bytes,
     ghost_of,
     is_local,
+    place_hash,
     place_uri,
     resolve,
     search,
@@ -450,10 +451,12 @@ class _Batch:
     def _read_places(self, places: set[str]) -> None:
         if places:
             for own, uri, place, gone_at in self.connection.rows(
-                f"""SELECT p.organism, p.uri, p.id, p.gone_at FROM {self.connection.texts} AS i
-                    JOIN place p ON p.uri = i.id ORDER BY p.id""",
-                (self.connection.pack(places),),
+                f"""SELECT p.organism, p.uri, p.id, p.gone_at FROM {self.connection.ids} AS i
+                    JOIN place p ON p.hash = i.id ORDER BY p.id""",
+                (self.connection.pack(set(map(place_hash, places))),),
             ):
+                if uri not in places:
+                    continue
                 if gone_at is None:
                     self.at_place[uri].append(own)
                 self.ever_at[uri].append(own)
@@ -966,7 +969,7 @@ class _Batch:
 
     def _give_place(self, own: int, uri: str, host: str | None, gone_at: int | None) -> int:
         place, self.next_place = self.next_place, self.next_place + 1
-        self.places.append((place, own, uri, host, gone_at))
+        self.places.append((place, own, place_hash(uri), uri, host, gone_at))
         self.place_ids[own, uri] = place
         self.ever_at[uri].append(own)
         if gone_at is None:
@@ -996,7 +999,7 @@ class _Batch:
         many("UPDATE organism SET protected = 1 WHERE id = ?", self.protected)
         many("INSERT INTO name (name, version, organism, rank) VALUES (?, ?, ?, ?)", self.names)
         many(
-            "INSERT INTO place (id, organism, uri, host, gone_at) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO place (id, organism, hash, uri, host, gone_at) VALUES (?, ?, ?, ?, ?, ?)",
             self.places,
         )
         many("UPDATE place SET gone_at = NULL WHERE id = ?", self.back)

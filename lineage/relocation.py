@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -16,7 +16,7 @@ from lineage import chain
 from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.errors import InvalidValue, NotFound
-from lineage.references import is_local, place_uri, this_host
+from lineage.references import is_local, place_hash, place_uri, this_host
 from lineage.store import Act, Store
 from lineage.undoing import find
 
@@ -70,15 +70,17 @@ def relocate(
     other end, with their recorded sizes, stays as it is. NotFound where nothing is below `old`."""
     moved = _Move(place_uri(old), place_uri(new))
     with store.database.read() as connection:
-        total = moved.count(connection, here=True)
-        elsewhere = moved.count(connection, here=False)
-    if not total:
+        places, elsewhere = moved.places(connection)
+    if not places:
         raise NotFound(
             f"no place on this host is {moved.old} or below it. `lineage ls --here` and `lineage "
             "show REF` name places."
         )
+    total = len(places)
     looked = _Looked(max(1, total // SAMPLE), total, progress or (lambda *_: None))
-    for batch in moved.batches(store):
+    for start in range(0, total, BATCH):
+        with store.database.read() as connection:  # none is held while a disk is read
+            batch = _with_files(connection, places[start : start + BATCH])
         looked.at(batch, moved)
     plan = Relocation(
         moved.old,
@@ -141,9 +143,9 @@ def _moved(connection: Connection, after: int, before: int) -> Iterator[list[int
         yield [
             number
             for number, own, uri in connection.rows(
-                f"""SELECT p.id, p.organism, p.uri FROM {connection.texts} AS i
-                    JOIN place p ON p.uri = i.id WHERE p.gone_at IS NULL""",
-                (connection.pack({uri for _, uri in came}),),
+                f"""SELECT p.id, p.organism, p.uri FROM {connection.ids} AS i
+                    JOIN place p ON p.hash = i.id WHERE p.gone_at IS NULL""",
+                (connection.pack({place_hash(uri) for _, uri in came}),),
             )
             if (own, uri) in came
         ]
@@ -177,50 +179,21 @@ class _Move:
         rest = uri[len(self.inside) :]
         return os.path.join(self.new, rest) if rest else self.new
 
-    def below(self, connection: Connection) -> tuple[str, tuple[str, ...]]:
-        """A condition on p.uri. SQLite orders by bytes, so that an index tells; a server orders by
-        the rules of a language."""
-        if connection.postgresql:
-            return "starts_with(p.uri, ?)", (self.inside,)
-        return "p.uri >= ? AND p.uri < ?", (self.inside, self.inside[:-1] + "0")
-
-    def count(self, connection: Connection, here: bool) -> int:
-        host = "(p.host IS NULL OR p.host = ?)" if here else "p.host <> ?"
-        condition, params = self.below(connection)
-        return sum(
-            int(connection.value(
-                f"SELECT count(*) FROM place p WHERE {one} AND p.gone_at IS NULL AND {host}",
-                (*values, this_host()),
-            ))
-            for one, values in ((condition, params), ("p.uri = ?", (self.old,)))
-        )  # fmt: skip
-
-    def batches(self, store: Store) -> Iterator[list[_Place]]:
-        """The places with their files. No view of the registry is held while a disk is read."""
-        with store.database.read() as connection:
-            exact = [row[0] for row in connection.rows(
-                """SELECT p.id FROM place p WHERE p.uri = ? AND p.gone_at IS NULL
-                   AND (p.host IS NULL OR p.host = ?)""", (self.old, this_host()))]  # fmt: skip
-            yield _with_files(connection, exact)
-        last = ("", 0)
-        while True:
-            with store.database.read() as connection:
-                condition, params = self.below(connection)
-                rows = connection.rows(
-                    f"""SELECT p.id, p.uri, p.organism FROM place p WHERE {condition}
-                        AND (p.uri, p.organism) > (?, ?) AND p.gone_at IS NULL
-                        AND (p.host IS NULL OR p.host = ?)
-                        ORDER BY p.uri, p.organism LIMIT {BATCH}""",
-                    (*params, *last, this_host()),
-                )
-                found = _with_files(connection, [row[0] for row in rows])
-            if not rows:
-                return
-            last = rows[-1][1:]
-            yield found
+    def places(self, connection: Connection) -> tuple[array[int], int]:
+        """The ids of the places that are `old` or below it on this host, and how many are so on
+        other hosts. One pass over all places: no index holds their text."""
+        here, elsewhere = array("q"), 0
+        for rows in connection.stream(
+            """SELECT p.id, p.host IS NULL OR p.host = ? FROM place p WHERE p.gone_at IS NULL
+               AND (p.uri = ? OR substr(p.uri, 1, ?) = ?) ORDER BY p.id""",
+            (this_host(), self.old, len(self.inside), self.inside),
+        ):
+            here.extend(number for number, ours in rows if ours)
+            elsewhere += sum(not ours for _, ours in rows)
+        return here, elsewhere
 
 
-def _with_files(connection: Connection, ids: list[int]) -> list[_Place]:
+def _with_files(connection: Connection, ids: Iterable[int]) -> list[_Place]:
     rows = connection.rows(
         f"""SELECT p.id, p.organism, p.uri, f.path, f.bytes, f.sha256, f.genome
             FROM {connection.ids} AS i CROSS JOIN place p LEFT JOIN file f ON f.place = p.id
@@ -308,9 +281,9 @@ def _rewrite(act: Act, ids: list[int], rewritten: Callable[[str], str]) -> None:
     there = {
         (own, uri): number
         for number, own, uri in act.connection.rows(
-            f"""SELECT p.id, p.organism, p.uri FROM {act.connection.texts} AS i
-                JOIN place p ON p.uri = i.id""",
-            (act.connection.pack(targets.values()),),
+            f"""SELECT p.id, p.organism, p.uri FROM {act.connection.ids} AS i
+                JOIN place p ON p.hash = i.id""",
+            (act.connection.pack(set(map(place_hash, targets.values()))),),
         )
     }
     known = [row for row in rows if (row[1], targets[row[0]]) in there]
@@ -322,8 +295,12 @@ def _rewrite(act: Act, ids: list[int], rewritten: Callable[[str], str]) -> None:
         [(there[own, targets[number]],) for number, own, _ in known],
     )
     act.connection.many(
-        "UPDATE place SET uri = ? WHERE id = ?",
-        [(targets[row[0]], row[0]) for row in rows if row not in known],
+        "UPDATE place SET hash = ?, uri = ? WHERE id = ?",
+        [
+            (place_hash(targets[row[0]]), targets[row[0]], row[0])
+            for row in rows
+            if row not in known
+        ],
     )
     moved: list[tuple[int | None, str, dict[str, Any]]] = [
         (own, "moved", {"from": uri, "to": targets[number]}) for number, own, uri in rows

@@ -59,7 +59,7 @@ organism = Table(
     "organism",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=False),
-    Column("digest", LargeBinary(32), unique=True),
+    Column("digest", LargeBinary(32)),
     Column("status", Text, nullable=False, server_default=text("'alive'")),
     _flag("ghost"),
     _flag("epigenetic"),
@@ -79,8 +79,10 @@ organism = Table(
     Column("registered", BigInteger),
     Column("retracted", Text),
     CheckConstraint(_in("status", STATUSES), "organism_status"),
-    CheckConstraint("digest IS NULL OR length(digest) = 32", "organism_digest"),
+    CheckConstraint("digest IS NULL OR length(digest) = 32", "organism_digest_size"),
     CheckConstraint("generation >= 0", "organism_generation"),
+    Index("organism_digest", "digest", unique=True, sqlite_where=text("digest IS NOT NULL"),
+          postgresql_where=text("digest IS NOT NULL")),
     Index("organism_status", "status", "id", sqlite_where=text("status <> 'alive'"),
           postgresql_where=text("status <> 'alive'")),
     Index("organism_created", "created"),
@@ -106,12 +108,15 @@ place = Table(
     metadata,
     Column("id", Id, primary_key=True, autoincrement=False),
     Column("organism", Id, ForeignKey("organism.id"), nullable=False),
+    Column("hash", BigInteger, nullable=False),
     Column("uri", Text, nullable=False),
     Column("host", Text),
     Column("gone_at", BigInteger),
     Index("place_organism", "organism"),
-    Index("place_uri", "uri", "organism", unique=True),
+    Index("place_hash", "hash"),
 )
+"""`hash` is what a URI is found by, so that its text is kept once: see `references.place_hash`. An
+organism is at a URI once: who writes looks before, and writers queue."""
 
 file = Table(
     "file",

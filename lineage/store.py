@@ -30,7 +30,15 @@ from lineage.organism import (
     one_of,
     text,
 )
-from lineage.references import candidates, ghost_of, resolve, search, this_host, this_user
+from lineage.references import (
+    candidates,
+    ghost_of,
+    place_hash,
+    resolve,
+    search,
+    this_host,
+    this_user,
+)
 
 POWER_NAMESPACE = uuid.UUID("8f1c3f5e-6d55-5d0f-9f36-0d3a4c8e2b11")
 _NAMESPACE = POWER_NAMESPACE.bytes
@@ -529,8 +537,8 @@ class Act:
             )
         if ghost.place is not None:
             self.connection.execute(
-                "INSERT INTO place (id, organism, uri) VALUES (?, ?, ?)",
-                (self.next_id("place"), own, ghost.place),
+                "INSERT INTO place (id, organism, hash, uri) VALUES (?, ?, ?, ?)",
+                (self.next_id("place"), own, place_hash(ghost.place), ghost.place),
             )
         self.event(own, "ghost", {"ref": os.fspath(ref)})
         return own

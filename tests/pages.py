@@ -29,6 +29,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from lineage.references import place_hash
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = re.compile(
     r"^<!-- here: (\w+)[^\n]*-->$|^```(console|python|pycon)\n(.*?)^```$", re.M | re.S
@@ -216,7 +218,9 @@ def demo(grown: Path, folder: Path) -> None:
     """A copy of the demo family, that knows its files where they are now."""
     here = shutil.copytree(grown, folder / "demo-family")
     with sqlite3.connect(here / "registry.db") as connection:
+        connection.create_function("place_hash", 1, place_hash)
         connection.execute("UPDATE place SET uri = replace(uri, ?, ?)", (str(grown), str(here)))
+        connection.execute("UPDATE place SET hash = place_hash(uri)")
     connection.close()
 
 

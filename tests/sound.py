@@ -12,6 +12,7 @@ import pytest
 
 from lineage.database import Connection
 from lineage.energy import JOULES_PER_OPERATION
+from lineage.references import place_hash
 from lineage.registry import Registry
 from lineage.store import EVIDENCE_RANK
 
@@ -62,6 +63,7 @@ def check(registry: Registry) -> nx.DiGraph:
         _check_current(connection)
         check_standings(connection)
         _check_here(connection)
+        _check_places(connection)
         _check_chain(connection)
         if not connection.postgresql:
             assert connection.rows("PRAGMA foreign_key_check") == []
@@ -218,6 +220,12 @@ def _check_chain(connection: Connection) -> None:
         )
         before = hashlib.sha256(before + f"{start[:-1]},{body}]".encode()).digest()
         assert bytes(chained) == before, f"event {own} does not follow from the one before"
+
+
+def _check_places(connection: Connection) -> None:
+    rows = connection.rows("SELECT organism, uri, hash FROM place")
+    assert len({row[:2] for row in rows}) == len(rows), "an organism that is at a place twice"
+    assert [row for row in rows if place_hash(row[1]) != row[2]] == []
 
 
 def _check_here(connection: Connection) -> None:

@@ -414,21 +414,6 @@ def test_one_that_was_registered_at_the_other_end_already_keeps_one_place(
     assert places(registry)["a"] == [f"{new}/runs/a"]
 
 
-def test_the_place_index_finds_what_moved(tmp_path: Path) -> None:
-    from lineage.relocation import _Move
-
-    with lineage.open(tmp_path / "r.db") as registry, registry.database.read() as connection:
-        condition, params = _Move("/a", "/b").below(connection)
-        plan = connection.rows(
-            f"""EXPLAIN QUERY PLAN SELECT p.id FROM place p WHERE {condition}
-                AND (p.uri, p.organism) > ('', 0) ORDER BY p.uri, p.organism LIMIT 10""",
-            params,
-        )
-    assert [row[3].replace("COVERING ", "") for row in plan] == [
-        "SEARCH p USING INDEX place_uri (uri>? AND uri<?)"
-    ]
-
-
 # ---- In the terminal
 
 

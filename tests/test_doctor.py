@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import lineage
 from lineage import chain, doctor, schema, snapshots
-from lineage.cli import COMMANDS, main
+from lineage.cli import COMMANDS, checking, main
 from lineage.database import locate
 from lineage.doctor import Checkup
 from lineage.organism import PowerCost, Score
@@ -191,6 +191,7 @@ DERIVED: dict[str, tuple[str, str, int, str]] = {
         "c3@v1",
     ),
     "said to be here": ("here", f"UPDATE organism SET here = 1 WHERE id = {who('c1')}", 1, "c1@v1"),
+    "a place under another hash": ("hashes", "UPDATE place SET hash = 7", 3, "/elsewhere/base"),
     "said to be nowhere": ("here", "UPDATE organism SET here = 0", 1, "base@v1"),
     "another relation": (
         "relations",
@@ -205,6 +206,10 @@ DERIVED: dict[str, tuple[str, str, int, str]] = {
         "mix@v1 from c2@v1",
     ),
 }
+
+
+def test_all_that_is_rebuilt_has_a_name() -> None:
+    assert set(checking.REBUILT) == {*doctor.MENDS, "snapshot"}
 
 
 @pytest.mark.parametrize("damage", DERIVED)

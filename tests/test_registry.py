@@ -22,6 +22,7 @@ import lineage
 from lineage import ledger
 from lineage.errors import Ambiguous, CycleError, InvalidValue, LineageError, NotFound
 from lineage.organism import Niche
+from lineage.references import at_place, place_hash
 from lineage.registry import Registry
 
 A, B, C = "aa" * 32, "bb" * 32, "cc" * 32
@@ -862,6 +863,37 @@ def test_the_scores_of_a_niche_are_read_in_the_order_of_their_values(tmp_path: P
             steps = [row[3] for row in connection.rows(f"EXPLAIN QUERY PLAN {asked[-1]}")]
     assert "f USING PRIMARY KEY (niche=? AND value>?)" in steps[0]
     assert not any(step.startswith("USE TEMP B-TREE FOR ORDER BY") for step in steps), steps
+
+
+def test_a_place_is_found_by_its_hash_and_by_its_text(registry: Registry) -> None:
+    old, new = (registry.register(name=name, place=f"hf:org/base@{name}") for name in ("v1", "v2"))
+    named = registry.register(name="named", place="hf:org/base-2@v1")
+    path = registry.register(name="path", place="/runs/hf:org/base@v1")
+    assert [registry.get(f"hf:org/base@{one}") for one in ("v1", "v2")] == [old, new]
+    with pytest.raises(Ambiguous, match="fits 2 organisms: v1@v1, v2@v1"):
+        registry.get("hf:org/base")
+    assert registry.get("hf:org/base-2") == named
+    assert registry.get("/runs/hf:org/base@v1") == path
+    with registry.database.write() as connection:  # one chance in 2^64, here for once
+        right = connection.rows("SELECT hash, id FROM place")
+        same = place_hash("hf:org/base@v1")
+        connection.execute("UPDATE place SET hash = ?", (same,))
+    assert registry.get("hf:org/base@v1") == old
+    assert registry.register(place="hf:org/base@v1") == old
+    assert len(registry.find()) == 4
+    with registry.database.write() as connection:
+        connection.many("UPDATE place SET hash = ? WHERE id = ?", right)
+
+
+def test_an_index_finds_a_place(tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "r.db") as registry, registry.database.read() as connection:
+        for uri in ("/runs/a", "hf:org/base"):
+            asked: list[str] = []
+            connection.raw.set_trace_callback(asked.append)
+            at_place(connection, uri)
+            connection.raw.set_trace_callback(None)
+            steps = [row[3] for row in connection.rows(f"EXPLAIN QUERY PLAN {asked[-1]}")]
+            assert steps[0] == "SEARCH place USING INDEX place_hash (hash>? AND hash<?)"
 
 
 def test_diff_tells_both_branches(registry: Registry) -> None:

@@ -38,6 +38,8 @@ REBUILT = {
     "relations": "relations of links",
     "current": "which scores and rates count",
     "here": "who has files on a disk",
+    "hashes": "what places are found by",
+    "standings": "standings",
     "snapshot": "the interval snapshot",
 }
 COUNTED = {

@@ -25,7 +25,7 @@ from lineage.database import Connection, Database
 from lineage.errors import CullError, RegistryUnavailable
 from lineage.genome import kind_of
 from lineage.organism import File, Organism
-from lineage.references import candidates, is_local, resolve, this_host
+from lineage.references import candidates, is_local, place_hash, resolve, this_host
 from lineage.store import EPOCH, Act, Store, micros
 
 
@@ -431,8 +431,9 @@ def _taken(database: Database, one: Held) -> str:
     """Who else is registered at the place of these files meanwhile, as a reason."""
     with database.read() as connection:
         others = [row[0] for row in connection.rows(
-            "SELECT organism FROM place WHERE uri = ? AND gone_at IS NULL AND organism <> ?",
-            (one.stored.place, one.stored.organism.id),
+            """SELECT organism FROM place
+               WHERE hash = ? AND uri = ? AND gone_at IS NULL AND organism <> ?""",
+            (place_hash(one.stored.place), one.stored.place, one.stored.organism.id),
         )]  # fmt: skip
         if not others:
             return ""

@@ -18,7 +18,7 @@ from lineage.culling.quarantine import Left, Tell
 from lineage.database import Connection
 from lineage.errors import CullError, LineageError
 from lineage.organism import File, Organism
-from lineage.references import candidates, is_local, resolve, this_host
+from lineage.references import candidates, is_local, place_hash, resolve, this_host
 from lineage.store import now
 
 KINDS = ("optimizer", "weights", "other")
@@ -442,14 +442,14 @@ def _of_same_path(
             above.add(full)
             full = os.path.dirname(full)
     for own, uri, path in connection.rows(
-        f"""SELECT p.organism, p.uri, f.path FROM {connection.texts} AS i CROSS JOIN place p
+        f"""SELECT p.organism, p.uri, f.path FROM {connection.ids} AS i CROSS JOIN place p
             CROSS JOIN organism o CROSS JOIN file f
-            WHERE p.uri = i.id AND p.gone_at IS NULL AND o.id = p.organism
+            WHERE p.hash = i.id AND p.gone_at IS NULL AND o.id = p.organism
               AND o.status <> 'culled' AND f.place = p.id""",
-        (connection.pack(sorted(above)),),
+        (connection.pack(set(map(place_hash, above))),),
     ):
         full = os.path.join(whereabouts.folder_of(uri), path)
-        if full in wanted:
+        if uri in above and full in wanted:
             yield own, full
 
 

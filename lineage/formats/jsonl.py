@@ -324,7 +324,7 @@ def _refs(connection: Connection, ids: list[int]) -> dict[int, dict[str, Any]]:
         own: (uri, shared or gone_at is not None)
         for own, uri, gone_at, shared in connection.rows(
             f"""SELECT p.organism, p.uri, p.gone_at, EXISTS (SELECT 1 FROM place s
-                  WHERE s.uri = p.uri AND s.organism <> p.organism)
+                  WHERE s.hash = p.hash AND s.uri = p.uri AND s.organism <> p.organism)
                 FROM {connection.ids} AS i CROSS JOIN place p WHERE p.organism = i.id
                   AND p.id = (SELECT min(q.id) FROM place q WHERE q.organism = i.id)""",
             (unseen,),

@@ -14,7 +14,7 @@ from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.errors import LineageError
 from lineage.readers.said import Said
-from lineage.references import is_local, this_host
+from lineage.references import is_local, place_hash, this_host
 from lineage.registration import Registered, Registration, register, registration
 from lineage.scan.read import Found, attempt, attempt_all
 from lineage.scan.relate import BY_TIMES, MOST, Proposed, Related, Relating, Relations
@@ -126,15 +126,16 @@ def _recorded(
     sees it."""
     found: dict[str, tuple[str, dict[str, Stamp]]] = {}
     for start in range(0, len(places), MOST):
-        packed = connection.pack(places[start : start + MOST])
+        asked = set(places[start : start + MOST])
+        packed = connection.pack(map(place_hash, asked))
         for uri, host, digest, path, size, modified in connection.rows(
             f"""SELECT p.uri, p.host, o.digest, f.path, f.bytes, f.modified
-                FROM {connection.texts} AS i CROSS JOIN place p CROSS JOIN organism o
-                CROSS JOIN file f WHERE p.uri = i.id AND p.gone_at IS NULL
+                FROM {connection.ids} AS i CROSS JOIN place p CROSS JOIN organism o
+                CROSS JOIN file f WHERE p.hash = i.id AND p.gone_at IS NULL
                   AND o.id = p.organism AND o.digest IS NOT NULL AND f.place = p.id""",
             (packed,),
         ):
-            if host != (this_host() if is_local(uri) else None):
+            if uri not in asked or host != (this_host() if is_local(uri) else None):
                 continue
             if uri in found:
                 found[uri][1][path] = (size, modified)

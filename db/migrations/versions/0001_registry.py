@@ -77,7 +77,7 @@ def create_organisms() -> None:
     op.create_table(
         "organism",
         key("id"),
-        sa.Column("digest", sa.LargeBinary(32), unique=True),
+        sa.Column("digest", sa.LargeBinary(32)),
         sa.Column("status", sa.Text, nullable=False, server_default=sa.text("'alive'")),
         flag("ghost"),
         flag("epigenetic"),
@@ -97,9 +97,10 @@ def create_organisms() -> None:
         sa.Column("registered", sa.BigInteger),
         sa.Column("retracted", sa.Text),
         sa.CheckConstraint("status IN ('alive', 'selected_against', 'culled')", "organism_status"),
-        sa.CheckConstraint("digest IS NULL OR length(digest) = 32", "organism_digest"),
+        sa.CheckConstraint("digest IS NULL OR length(digest) = 32", "organism_digest_size"),
         sa.CheckConstraint("generation >= 0", "organism_generation"),
     )
+    partial_index("organism_digest", "organism", ["digest"], "digest IS NOT NULL", unique=True)
     partial_index("organism_status", "organism", ["status", "id"], "status <> 'alive'")
     op.create_index("organism_created", "organism", ["created"])
     partial_index("organism_run", "organism", ["run", "step"], "run IS NOT NULL")
@@ -117,12 +118,13 @@ def create_organisms() -> None:
         "place",
         key("id"),
         of_organism(),
+        sa.Column("hash", sa.BigInteger, nullable=False),
         sa.Column("uri", sa.Text, nullable=False),
         sa.Column("host", sa.Text),
         sa.Column("gone_at", sa.BigInteger),
     )
     op.create_index("place_organism", "place", ["organism"])
-    op.create_index("place_uri", "place", ["uri", "organism"], unique=True)
+    op.create_index("place_hash", "place", ["hash"])
     op.create_table(
         "file",
         sa.Column("place", ID, sa.ForeignKey("place.id"), primary_key=True, autoincrement=False),
