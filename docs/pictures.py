@@ -1,4 +1,5 @@
-"""Makes docs/tree.png, the picture in the README: the demo family is grown, its page photographed.
+"""Makes docs/tree.png, the picture in the README, and docs/spread.svg: the demo family is grown,
+its page photographed, and a part of it drawn.
 
     .venv/bin/python docs/pictures.py
 """
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import sync_playwright
 
 DOCS = Path(__file__).resolve().parent
+SPREAD = ["tree", "moss", "--niche", "code/bpc", "--layout", "spread"]
 SEEN = "#at=fern-mix-tuned"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
 
@@ -39,6 +41,8 @@ def main() -> None:
         command = [sys.executable, str(DOCS.parent / "cli.py"), "demo", folder]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         photograph(Path(folder) / "family.html", DOCS / "tree.png", chromium)
+        drawn = [*SPREAD, "--output", str(DOCS / "spread.svg"), "--db", f"{folder}/registry.db"]
+        subprocess.run([sys.executable, str(DOCS.parent / "cli.py"), *drawn], check=True)
     print(DOCS / "tree.png")
 
 

@@ -1,8 +1,8 @@
 """Pictures on paper: one SVG that loads nothing, is the same bytes each time and on both databases,
 and shows names of any kind as text; the PNG is drawn from it by the real resvg.
 
-To see what changed in the picture of a small family, look at tests/golden/tree.svg; it is written
-anew by `LINEAGE_GOLDEN=write pytest tests/test_pictures.py`."""
+To see what changed in the pictures of a small family, look at tests/golden/tree*.svg; they are
+written anew by `LINEAGE_GOLDEN=write pytest tests/test_pictures.py`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lineage
@@ -27,17 +27,19 @@ from lineage import store
 from lineage.cli import main
 from lineage.errors import InvalidValue
 from lineage.organism import Parent, PowerCost
-from lineage.trees import colours, lettering, png, svg
+from lineage.trees import backbone, colours, lettering, png, svg
 from lineage.trees.axis import axis
 from lineage.trees.family import Branch, Family, Member
 from lineage.trees.folding import fold
 from lineage.trees.layout import arrange
+from lineage.trees.sheet import LAYOUTS, sheet, sizes
+from lineage.trees.stems import stems
 from tests.test_trees import families, grow, organism, scored, small_family
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-GOLDEN = Path(__file__).parent / "golden" / "tree.svg"
+GOLDEN = Path(__file__).parent / "golden"
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = (
     '<script>alert("x")</script>', "it's \"quoted\" & more", "two\nlines\x1b[2J", "\u202eevil",
@@ -49,12 +51,13 @@ def texts(drawn: str) -> list[str]:
     return ["".join(one.itertext()) for one in ElementTree.fromstring(drawn).iter(f"{SVG}text")]
 
 
-def test_the_picture_of_a_small_family_is_the_golden_one() -> None:
-    drawn = svg.render(small_family(), title="base")
+@pytest.mark.parametrize(("layout", "file"), [("rows", "tree.svg"), ("spread", "tree-spread.svg")])
+def test_the_picture_of_a_small_family_is_the_golden_one(layout: str, file: str) -> None:
+    drawn = svg.render(small_family(), title="base", layout=layout)
     if os.environ.get("LINEAGE_GOLDEN") == "write":
-        GOLDEN.write_text(drawn, "utf-8")
-    assert drawn == GOLDEN.read_text("utf-8")
-    assert svg.render(small_family(), title="base") == drawn
+        (GOLDEN / file).write_text(drawn, "utf-8")
+    assert drawn == (GOLDEN / file).read_text("utf-8")
+    assert svg.render(small_family(), title="base", layout=layout) == drawn
 
 
 def test_the_bytes_are_the_same_on_both_databases_and_whatever_the_ids(
@@ -97,10 +100,10 @@ def test_the_registry_tells_what_is_left_out_and_what_is_shared(registry_url: st
         assert "… 4 more (1 selected against, 1 load-bearing)" in said
 
 
-@given(families())
-def test_any_family_is_drawn_whole_inside_its_frame(family: Family) -> None:
-    folded = ElementTree.fromstring(svg.render(family, title="any", most=8))
-    root = ElementTree.fromstring(svg.render(family, title="any", all=True))
+@given(families(), st.sampled_from(LAYOUTS))
+def test_any_family_is_drawn_whole_inside_its_frame(family: Family, layout: str) -> None:
+    folded = ElementTree.fromstring(svg.render(family, title="any", most=8, layout=layout))
+    root = ElementTree.fromstring(svg.render(family, title="any", all=True, layout=layout))
     shapes = [one for one in root.iter() if "node" in one.get("class", "").split()]
     groups = [one for one in root.iter(f"{SVG}g") if one.find(f"{SVG}title") is not None]
     assert len(groups) == len(family.members) <= len(shapes)
@@ -113,11 +116,13 @@ def test_any_family_is_drawn_whole_inside_its_frame(family: Family) -> None:
     assert len(further) == links + bool(links)  # and one in the legend
 
 
-def test_names_of_any_kind_are_text_and_cut_to_their_column() -> None:
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_names_of_any_kind_are_text_and_cut_to_their_column(layout: str) -> None:
     grown = {i: Member(organism(i, name)) for i, name in enumerate(HOSTILE, start=1)}
-    family = Family(grown, tuple(Branch(i, 1, "finetune", None) for i in range(2, len(grown) + 1)))
+    links = (Branch(i, i // 2, "finetune", None) for i in range(2, len(grown) + 1))
+    family = Family(grown, tuple(links))
     for title in HOSTILE:
-        drawn = svg.render(family, title=title)
+        drawn = svg.render(family, title=title, layout=layout)
         root = ElementTree.fromstring(drawn.encode())
         kinds = {one.tag.removeprefix(SVG) for one in root.iter()}
         assert kinds == {"svg", "title", "style", "rect", "text", "path", "g", "circle"}
@@ -157,14 +162,17 @@ def test_estimated_widths_hold_in_a_browser(page: Page) -> None:
 
 def test_all_letters_lie_inside_the_frame(page: Page, tmp_path: Path) -> None:
     grown = {i: Member(organism(i, name)) for i, name in enumerate(HOSTILE, start=1)}
-    long = [svg.render(Family(grown, ()), title="W" * 300), svg.render(small_family(), title="x")]
+    chain = tuple(Branch(i, i - 1, "finetune", None) for i in range(2, len(grown) + 1))
+    long = [svg.render(Family(grown, ()), title="W" * 300), svg.render(small_family(), title="x"),
+            svg.render(Family(grown, chain), title="x", layout="spread")]  # fmt: skip
     for drawn in long:
         (tmp_path / "tree.svg").write_text(drawn, "utf-8")
         page.goto((tmp_path / "tree.svg").as_uri())
         ends = page.evaluate(
             "[...document.querySelectorAll('text')].map(one => one.getBBox())"
-            ".map(box => box.x + box.width)"
+            ".flatMap(box => [box.x, box.x + box.width])"
         )
+        assert min(ends) >= 0
         assert max(ends) <= float(ElementTree.fromstring(drawn).attrib["width"])
 
 
@@ -279,6 +287,193 @@ def test_colours_say_what_is_asked_and_words_say_it_too() -> None:
         svg.render(family, title="a", by="tag:x")
 
 
+# ---- leaves evenly spread, parents in the middle ------------------------------------------------
+
+
+@st.composite
+def dated(draw: st.DrawFn) -> Family:
+    """A random family in which children may be older than their parents."""
+    family = draw(families())
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    members = {}
+    for own, member in family.members.items():
+        hours = draw(st.none() | st.integers(0, 3000))
+        made = None if hours is None else start + timedelta(hours=hours)
+        marked = replace(member.organism, created=made, protected=draw(st.booleans()))
+        members[own] = replace(member, organism=marked)
+    first = next(iter(members))
+    known = replace(members[first].organism, created=start)
+    return replace(family, members=members | {first: replace(members[first], organism=known)})
+
+
+@given(families(), st.integers(1, 8))
+def test_leaves_are_evenly_spread_and_parents_in_the_middle(family: Family, most: int) -> None:
+    for how in ({"everything": True}, {"most": most}):
+        spread = sheet(family, "generation", "fitness", form="spread", **how)  # type: ignore[arg-type]
+        below: dict[int, list[float]] = {}
+        for at, line in enumerate(spread.lines):
+            if line.above is not None:
+                below.setdefault(line.above, []).append(spread.rows[at])
+        leaves = [spread.rows[at] for at in range(len(spread.lines)) if at not in below]
+        assert leaves == list(range(len(leaves)))
+        assert len(leaves) == spread.tall
+        for at, rows in below.items():
+            assert spread.rows[at] == (rows[0] + rows[-1]) / 2
+            assert rows == sorted(set(rows)), "siblings keep their order"
+        in_rows = sheet(family, "generation", "fitness", **how)  # type: ignore[arg-type]
+        assert spread.lines == in_rows.lines
+
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def older_child() -> Family:
+    """`p` is older than its parent `g`, whose trunk then passes left of `x`."""
+    days = {"g": 100, "s": 120, "p": 50, "x" * 40: 105, "y": 140, "w": 130, "v": 140, "u": 140}
+    above = dict(zip(days, [None, "g", "g", "p", "x" * 40, "p", "w", "w"], strict=True))
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    made: dict[str, Any] = {
+        one: {"created": start + timedelta(days=at)} for one, at in days.items()
+    }
+    return grow({one: [(up, "finetune", None)] if up else [] for one, up in above.items()}, **made)
+
+
+def twins() -> Family:
+    """Two parents one row apart, with words below the one and above the other."""
+    above = {"base": "", "one": "base", "two": "base", "son": "one", "daughter": "two"}
+    return grow({one: [(up, "finetune", None)] if up else [] for one, up in above.items()})
+
+
+@settings(max_examples=50)
+@given(dated(), st.sampled_from(("generation", "time")))
+@example(older_child(), "time")
+@example(twins(), "generation")
+def test_words_at_branches_touch_no_line_no_shape_and_no_other_words(
+    family: Family, along: str
+) -> None:
+    drawn = svg.render(family, title="any", along=along, all=True, layout="spread")
+    root = ElementTree.fromstring(drawn)
+    placed = sheet(family, along, "fitness", form="spread", everything=True)
+    boxes: list[Box] = []
+    for at, stem in stems(placed).items():
+        y = placed.y(at)
+        for said, middle, size in (
+            (stem.name, y - stem.above, 11),
+            (" · ".join(stem.facts), y + stem.below, 10),
+        ):
+            if said:
+                base = middle + 0.36 * size
+                left = stem.right - lettering.width(said, size)
+                boxes.append((left, base - 0.75 * size, stem.right, base + 0.2 * size))
+    assert all(box[0] >= 0 for box in boxes)
+    solid = [box for one in root.iter(f"{SVG}path") for box in strokes_of(one)]
+    for at, radius in enumerate(sizes(placed)):
+        if not placed.lines[at].more:
+            x, y = placed.end(at), placed.y(at)
+            solid.append((x - radius, y - radius, x + radius, y + radius))
+    for number, box in enumerate(boxes):
+        assert not [one for one in (*solid, *boxes[:number]) if meet(box, one)]
+
+
+def strokes_of(path: ElementTree.Element) -> list[Box]:
+    """The straight parts of the branches, and each bend as the corner it lies in."""
+    found: list[Box] = []
+    x = y = 0.0
+    if not path.get("class", "").startswith("branch"):
+        return []
+    for command, held in re.findall(r"([MHVQ])([^MHVQ]*)", path.attrib["d"]):
+        *_, one, other = [x, y, *map(float, held.split())]
+        to_x, to_y = {"H": (other, y), "V": (x, other)}.get(command, (one, other))
+        if command != "M":
+            found.append((min(x, to_x), min(y, to_y), max(x, to_x), max(y, to_y)))
+        x, y = to_x, to_y
+    return found
+
+
+def meet(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def test_what_stands_at_a_branch() -> None:
+    links: dict[str, Any] = {"s0": []}
+    links |= {f"s{i}": [(f"s{i - 1}", "continue", None)] for i in range(1, 9)}
+    links |= {"tuned": [("s8", "finetune", None)], "tuned-int8": [("tuned", "quantized", None)]}
+    links |= {"lora": [("s8", "adapter", None)]}
+    family = grow(links, s3={"status": "selected_against"}, s8={"protected": True, **scored(2.5)},
+                  s5=scored(2.75), s6=scored(2.25), lora={"licence": "mit", **scored(2.5)},
+                  tuned={"front": ("xml/bpb",), "licence": "mit", **scored(2.0, 1e-6)})  # fmt: skip
+    drawn = svg.render(family, title="s0", layout="spread")
+    said = texts(drawn)
+    assert {"s1 … s7", "7 steps · 2.25–2.75", "1", "s8", "2.500 · continue"} <= set(said)
+    assert {"tuned-int8", "quantized", "lora", "2.500"} <= set(said), "leaves are in the table"
+    assert '<tspan class="strong">2.000</tspan> · finetune</text>' in drawn, "it is on the front"
+    assert "below a branch: xml/bpb · how it was made" in said
+    assert len(re.findall('class="mark"', drawn)) == 2, "protected, and in the legend"
+    assert "7 steps, 1 selected against" in drawn, "where a pointer rests"
+    assert "mit · finetune" in texts(svg.render(family, title="s0", layout="spread", by="licence"))
+    power = texts(svg.render(family, title="s0", layout="spread", by="power"))
+    assert "1.00 J/Mtok · finetune" in power
+    assert {"below a branch: serving · how it was made", "shapes: less power"} <= set(power)
+    with pytest.raises(
+        InvalidValue, match="layout 'radial' is not known; there are rows and spread"
+    ):
+        svg.render(family, title="s0", layout="radial")
+
+
+def test_what_has_no_room_at_a_branch_is_counted_and_no_shape_hides_another() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    made: dict[str, Any] = {
+        name: {"created": start + timedelta(seconds=at)}
+        for name, at in {"base": 0, "one-second-later": 1, "leaf": 90_000, "other": 90_000}.items()
+    }
+    links = {
+        "base": [],
+        "one-second-later": [("base", "finetune", None)],
+        "leaf": [("one-second-later", "finetune", None)],
+        "other": [("base", "prune", None)],
+    }
+    family = grow(links, **{name.replace("-", "_"): facts for name, facts in made.items()})  # type: ignore[arg-type]
+    drawn = svg.render(family, title="base", along="time", layout="spread")
+    assert "1 name has no room at a branch" in texts(drawn)
+    assert "one-second-later" in drawn, "where a pointer rests"
+    close = sheet(replace(family, branches=family.branches[:2]), "time", "fitness", form="spread")
+    radii = dict(zip((line.ids[0] for line in close.lines), sizes(close), strict=True))
+    assert radii[2] < radii[1] == radii[3]
+    assert "small on its parent: no way between them" in texts(
+        svg.render(
+            replace(family, branches=family.branches[:2]), title="", along="time", layout="spread"
+        )
+    )
+
+
+def test_spreading_is_linear_and_never_recurses() -> None:
+    def lines_run(above: list[int]) -> int:
+        ran, before = 0, sys.gettrace()
+
+        def trace(frame: Any, event: str, _: Any) -> Any:
+            nonlocal ran
+            ran += event == "line" and frame.f_code is backbone.spread.__code__
+            return trace
+
+        sys.settrace(trace)
+        try:
+            backbone.spread(above)
+        finally:
+            sys.settrace(before)
+        return ran
+
+    shapes = {
+        "chain": lambda many: list(range(-1, many - 1)),
+        "star": lambda many: [-1] + [0] * (many - 1),
+        "comb": lambda many: [-1] + [at // 2 * 2 for at in range(many - 1)],
+        "founders": lambda many: [-1] * many,
+    }
+    for shape, above in shapes.items():
+        few, many = lines_run(above(1000)), lines_run(above(4000))
+        assert many <= 4 * few, shape
+    assert backbone.spread(shapes["chain"](100_000)) == [0.0] * 100_000
+
+
 def test_an_empty_registry_says_how_to_begin() -> None:
     drawn = svg.render(Family({}, ()), title="the forest")
     assert "lineage register" in drawn
@@ -321,12 +516,16 @@ def test_commands(tmp_path: Path) -> None:
         return done.output
 
     assert run("base", "--format", "svg").startswith("<svg")
+    lineage.open(url).register(name="tuned", parents="base", relation="finetune")
+    rows, spread = (run("--format", "svg", "--layout", layout) for layout in LAYOUTS)
+    assert "below a branch: how it was made" in set(texts(spread)) - set(texts(rows))
     for name, start in (("t.svg", b"<svg"), ("t.png", b"\x89PNG")):
         run("--output", str(tmp_path / name))
         assert (tmp_path / name).read_bytes().startswith(start)
-    done = runner.invoke(main, ["tree", "--axis", "time", "--db", url])
-    assert done.exit_code == 2
-    assert "--axis is for svg and png" in done.output
+    for option, value in (("--axis", "time"), ("--layout", "spread")):
+        done = runner.invoke(main, ["tree", option, value, "--db", url])
+        assert done.exit_code == 2
+        assert f"{option} is for svg and png" in done.output
     done = runner.invoke(main, ["tree", "--colour", "mood", "--format", "svg", "--db", url])
     assert done.exit_code == 2
     assert "'mood' is not of fitness" in done.output

@@ -44,6 +44,7 @@ ORDERS = ("size", "time", "fitness")
 DRAWN = {"text": 10_000, "html": 100_000, "pyvis": 1000, "svg": 10_000, "png": 10_000}
 """How many organisms a picture is drawn from; the others hold all. Those that fold draw the nearest
 `folding.MOST` lines of them."""
+LAYOUTS = ("rows", "spread")
 AXES = ("generation", "time", "step", "joules", "weights")
 COLOURS = ("fitness", "power", "relation", "status", "licence", "age")
 
@@ -58,6 +59,11 @@ COLOURS = ("fitness", "power", "relation", "status", "licence", "age")
     "--colour",
     callback=lambda context, option, value: _colour(value),
     help=f"svg and png: {', '.join(COLOURS)} or tag:KEY.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    help="svg and png: one organism a row, or leaves evenly spread and parents in their middle.",
 )
 @click.option(
     "--order",
@@ -76,6 +82,7 @@ def tree(
     niche: str | None,
     axis: str | None,
     colour: str | None,
+    layout: str | None,
     order: str,
     everything: bool,
     as_json: bool,
@@ -86,7 +93,7 @@ def tree(
     so does png; the others go to standard output.
     """
     kind = "json" if as_json and kind is None else kind or _by_ending(output)
-    for option, value in (("axis", axis), ("colour", colour)):
+    for option, value in (("axis", axis), ("colour", colour), ("layout", layout)):
         if value is not None and kind not in PAPER:
             raise click.UsageError(
                 f"--{option} is for {' and '.join(PAPER)}; the format here is {kind}."
@@ -100,7 +107,8 @@ def tree(
 
         emit(json_tree.document(family))
         return
-    drawn = render(family, kind, everything, axis or "generation", colour or "fitness")
+    how = {"along": axis or "generation", "by": colour or "fitness", "layout": layout or "rows"}
+    drawn = render(family, kind, everything, **how)
     if kind in TREES and (further := _further(family)):
         count = "1 link" if further == 1 else f"{further:,} links"
         note(f"{count} to further parents beside the tree: in {kind} a child has one parent.")
@@ -142,20 +150,15 @@ def _by_ending(output: str | None) -> str:
     return ENDINGS.get(ending, "text")
 
 
-def render(
-    family: Family,
-    kind: str,
-    everything: bool = False,
-    axis: str = "generation",
-    colour: str = "fitness",
-) -> str | bytes:
-    """The family in one of FORMATS: bytes of a PNG, else text."""
+def render(family: Family, kind: str, everything: bool = False, **how: str) -> str | bytes:
+    """The family in one of FORMATS: bytes of a PNG, else text. On paper, `how` is what `svg.render`
+    takes."""
     if kind in PAPER:
         module = importlib.import_module(f"lineage.trees.{kind}")
         folding = importlib.import_module("lineage.trees.folding")
         drawn: str | bytes = module.render(
-            family, title=title(family), along=axis, by=colour, all=everything,
-            most=None if everything else folding.MOST,
+            family, title=title(family), all=everything,
+            most=None if everything else folding.MOST, **how,
         )  # fmt: skip
         return drawn
     if kind == "html":

@@ -98,6 +98,26 @@ def lay(
     return Backbone(main, parent, generation, depth, size, row, order, child, sibling)
 
 
+def spread(above: Sequence[int]) -> list[float]:
+    """Rows by number, where those that nothing hangs on take one row each, evenly and in their
+    order, and every other stands in the middle of the first and the last that hang on it. `above`
+    says what each hangs on, -1 for nothing; they are given in pre-order. O(count)."""
+    first, last = [NOBODY] * len(above), [NOBODY] * len(above)
+    for own, at in enumerate(above):
+        if at >= 0:
+            first[at] = own if first[at] < 0 else first[at]
+            last[at] = own
+    row = [0.0] * len(above)
+    free = first.count(NOBODY)
+    for own in range(len(above) - 1, -1, -1):
+        if first[own] < 0:
+            free -= 1
+            row[own] = float(free)
+        else:
+            row[own] = (row[first[own]] + row[last[own]]) / 2
+    return row
+
+
 def _main(
     count: int, links: Sequence[tuple[int, int]], weights: Sequence[float | None]
 ) -> list[int]:

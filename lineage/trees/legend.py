@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain
 
 from lineage.shown import shown
 from lineage.trees import strokes, words
 from lineage.trees.colours import STEPS
 from lineage.trees.heat import Heat
 from lineage.trees.lettering import cut, width
-from lineage.trees.sheet import PAD, Sheet, joules_said
-from lineage.trees.strokes import SHAPES, SMALL
+from lineage.trees.sheet import NESTED, PAD, Sheet, joules_said, sizes
+from lineage.trees.stems import Stem
+from lineage.trees.strokes import RADIUS, SHAPES, SMALL
 
 Sign = Callable[[float, float], str]
 LINE = 20.0  # px
 
 
-def legend(sheet: Sheet) -> tuple[list[str], float]:
-    """As many lines as it takes, and where the picture ends."""
+def legend(sheet: Sheet, stems: Collection[Stem]) -> tuple[list[str], float]:
+    """As many lines as it takes, and where the picture ends; `stems` are the words at branches."""
     y = sheet.bottom + 64
     out = [strokes.path("grid", f"M{strokes.n(PAD)} {strokes.n(y - 12)}H{strokes.n(sheet.right)}")]
     y += 8
     for line in (_fitness(sheet, y), _tint(sheet, y + 22 * bool(sheet.heats))):
         out += line
         y += 22 * bool(line)
-    for signs in (_kinds(sheet), _signs(sheet)):
+    for signs in (_kinds(sheet), chain(_signs(sheet), _stems(sheet, stems))):
         drawn, end = _flowing(sheet, signs, y)
         out += drawn
         y = end + LINE * bool(drawn)
@@ -108,7 +110,7 @@ def _signs(sheet: Sheet) -> Iterator[tuple[Sign, float, str]]:
         yield (_drawn("dot", "node hollow"), 18,
                ", or ".join(named[one] for one in named if one in states))  # fmt: skip
     if any(one.organism.protected for one in members):
-        yield strokes.protected, 18, "protected"
+        yield (lambda x, y: strokes.state("protected", x, y)), 18, "protected"
     if any(one.load_bearing for one in members) or "load-bearing" in states:
         yield strokes.pillar, 18, "load-bearing"
     yield from _folds(sheet)
@@ -141,6 +143,25 @@ def _words(sheet: Sheet) -> Iterator[tuple[Sign, float, str]]:
         yield _nothing, 0, "~ estimated"
     if any(line.more for line in sheet.lines):
         yield _nothing, 0, "… not drawn"
+
+
+def _stems(sheet: Sheet, stems: Collection[Stem]) -> Iterator[tuple[Sign, float, str]]:
+    """What is below a branch, and how many names have no room above theirs."""
+    if any(radius < RADIUS for radius in sizes(sheet)):
+        yield _nested, 18, "small on its parent: no way between them"
+    if any(stem.facts for stem in stems):
+        niche = cut(shown(str(sheet.heats[0].niche)), 240, SMALL) if sheet.heats else ""
+        colour = {"fitness": niche, "power": "serving"}.get(sheet.tint.by, sheet.tint.head)
+        yield _nothing, 0, f"below a branch: {colour}{' · ' * bool(colour)}how it was made"
+    unnamed = sum(not stem.name for stem in stems)
+    if unnamed:
+        said = words.counted(unnamed, "name has", "names have")
+        yield _nothing, 0, f"{said} no room at a branch"
+
+
+def _nested(x: float, y: float) -> str:
+    both = RADIUS, RADIUS * NESTED
+    return "".join(strokes.shape("dot", "node", x, y, radius) for radius in both)
 
 
 def _nothing(x: float, y: float) -> str:

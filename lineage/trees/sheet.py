@@ -3,35 +3,49 @@ which line is where. Nothing is drawn here."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lineage.errors import InvalidValue
 from lineage.organism import Niche
 from lineage.shown import shown
 from lineage.trees import words
 from lineage.trees.axis import Axis, axis
+from lineage.trees.backbone import NOBODY, spread
 from lineage.trees.family import Family, Member
 from lineage.trees.folding import Line, fold, generations, made, places
 from lineage.trees.heat import Heat, heat
 from lineage.trees.layout import Layout, arrange
 from lineage.trees.lettering import BOLD, cut, squeeze, width
-from lineage.trees.strokes import SMALL, TEXT
+from lineage.trees.strokes import RADIUS, SMALL, TEXT, TINY
 from lineage.trees.tint import Tint, tint
 
+LAYOUTS = ("rows", "spread")
+"""One organism a row, beside it the table; or one leaf a row, parents in the middle of their
+children with their names at their branches, and the table for the leaves."""
 ROW, PAD, HEAD = 18.0, 28.0, 112.0  # px: a row, the margin, what is above the first row
+SPREAD = 30.0  # px: a row of leaves, with room for words above and below a branch
 EACH, TREE_LEAST, TREE_MOST = 68.0, 190.0, 460.0  # px: a tick of the axis, the tree
+SPREAD_MOST, STEM_MOST = 1200.0, 130.0  # px: the tree where leaves are spread, a name in it
+FOUNDER_MOST = 200.0  # px: the name of a founder, before the tree
+FIGURE, RANGE = 54.0, 80.0  # px: what colours beside how it was made, of one and of several
+BESIDE = RADIUS + 2.5  # px: between the words at a branch and what stands at its ends
 NAME_MOST, TINT_MOST, BAR, MARKS = 300.0, 120.0, 46.0, 30.0  # px, widths in the table
 NICHE, NICHE_MOST = 60.0, 92.0  # px, the column of a niche
-SIGN = 15.0  # px: a sign before its count
+SIGN, END = 15.0, 20.0  # px: a sign before its count, from the last tick to the end of the tree
 NICHES = 4
+NESTED, SPECK = 0.6, 1.6  # a shape on another, against that one; px, the least radius
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The family with where everything lies, in pixels. `tree` is the right end of the tree,
-    `name`, `relation`, `said`, `marks`, `niches` and `power` the left ends of columns, None for
-    those that are not there; `niche` is how wide the column of one is; `right` the right end of
-    the table. `place` gives the line by organism, `most` the largest serving cost in joules."""
+    """The family with where everything lies, in pixels. `rows` has the row of each line, with parts
+    of one where leaves are `spread`; `row` is how high one is, and `tall` how many there are.
+    `left` and `tree` are the ends of the tree, `name`, `relation`, `said`, `marks`, `niches` and
+    `power` the left ends of columns, None for those that are not there; `niche` is how wide the
+    column of one is; `right` the right end of the table. `place` gives the line by organism, `most`
+    the largest serving cost in joules."""
 
     family: Family
     layout: Layout
@@ -42,6 +56,11 @@ class Sheet:
     joules: Mapping[str, words.Joules]
     most: float
     place: Mapping[int, int]
+    spread: bool
+    rows: Sequence[float]
+    row: float
+    tall: int
+    left: float
     tree: float
     name: float
     name_room: float
@@ -70,12 +89,19 @@ class Sheet:
 
     def across(self, value: float) -> float:
         low, high = self.axis.ends
-        left, right = PAD + 8, self.tree - 20
-        return left + (value - low) / (high - low) * (right - left)
+        return self.left + (value - low) / (high - low) * (self.tree - END - self.left)
+
+    def y(self, at: int) -> float:
+        """The middle of a line."""
+        return HEAD + self.row * (self.rows[at] + 0.5)
+
+    def stands(self, at: int) -> bool:
+        """Whether the words of a line stand at its branch, and not in the table."""
+        return self.spread and self.lines[at].leads
 
     @property
     def bottom(self) -> float:
-        return HEAD + ROW * len(self.lines)
+        return HEAD + self.row * self.tall
 
     def members(self, line: Line) -> list[Member]:
         return [self.family.members[own] for own in line.ids]
@@ -90,37 +116,40 @@ class Sheet:
         return named(self.family, line, self.name_room)
 
 
-def y(row: int) -> float:
-    return HEAD + ROW * (row + 0.5)
-
-
 def sheet(
-    family: Family, along: str, by: str, *, everything: bool = False, most: int | None = None
+    family: Family,
+    along: str,
+    by: str,
+    *,
+    form: str = "rows",
+    everything: bool = False,
+    most: int | None = None,
 ) -> Sheet:
-    """Everything in its place. `along` is the axis, `by` the colours; `everything` folds nothing,
-    and `most` is how many lines there may be."""
+    """Everything in its place. `along` is the axis, `by` the colours, `form` one of LAYOUTS;
+    `everything` folds nothing, and `most` is how many lines there may be."""
+    if form not in LAYOUTS:
+        raise InvalidValue(f"layout {form!r} is not known; there are {' and '.join(LAYOUTS)}.")
     layout = arrange(family)
     lines = fold(family, layout, everything=everything, most=most)
     heats = tuple(heat(family, niche) for niche in _niches(family))
     joules = words.joules_per(member.serving for member in family.members.values())
     placed = axis(family, layout, lines, along, most=15 if along == "generation" else 6)
     tinted = tint(family, layout, heats, by)
-    drawn = 1 + max(generations(family, layout, lines)) if along == "generation" else 8
-    least = max(TREE_LEAST, width(placed.label, BOLD * SMALL))
-    tree = PAD + max(least, min(TREE_MOST, EACH * drawn))
-    own = [line for line in lines if not line.more]
-    room = 2 + max(width("organism", BOLD * SMALL), *(width(named(family, line), TEXT)
-                                                        for line in own))  # fmt: skip
-    room = min(NAME_MOST, room)
+    spreads = form == "spread"
+    rows = _spread(lines) if spreads else range(len(lines))
+    left, tree = _tree(family, layout, lines, placed, spreads)
+    own = [line for line in lines if not line.more and not (spreads and line.leads)]
+    names = [width("organism", BOLD * SMALL), *(width(named(family, line), TEXT) for line in own)]
+    room = min(NAME_MOST, 2 + max(names))
     x = tree + room + 14
-    relation, x = x, x + 14 + max(_origin_width(family, layout, line) for line in own)
+    relation, x = x, x + 14 + max((_origin_width(family, layout, line) for line in own), default=0)
     said, x = _room(x, [*tinted.said.values(), *([tinted.head] if tinted.said else [])])
-    marked = any(one.organism.protected or one.load_bearing for one in family.members.values())
+    marked = any(marks_of(family.members[line.ids[0]]) for line in own if not line.folds)
     marks, x = (x, x + MARKS) if marked else (None, x)
     tasks = [width(shown(one.niche.task), BOLD * SMALL) + 6 for one in heats]
     niche = min(NICHE_MOST, max(NICHE, *tasks)) if tasks else NICHE
     niches, x = x, x + niche * len(heats)
-    power, x = (x, x + _power_width(family, lines, joules)) if joules else (None, x)
+    power, x = (x, x + _power_width(family, own, joules)) if joules else (None, x)
     left_out = [words.more(line.more, line.within) for line in lines if line.more]
     right = max(
         x,
@@ -130,8 +159,77 @@ def sheet(
     costs = [one.serving.joules or 0.0 for one in family.members.values() if one.serving]
     return Sheet(
         family, layout, lines, placed, tinted, heats, joules, max(costs, default=0.0),
-        places(lines), tree, tree, room, relation, said, marks, niches, niche, power, right,
+        places(lines), spreads, rows, SPREAD if spreads else ROW, 1 + int(rows[-1]), left, tree,
+        tree, room, relation, said, marks, niches, niche, power, right,
     )  # fmt: skip
+
+
+def _spread(lines: Sequence[Line]) -> list[float]:
+    return spread([NOBODY if line.above is None else line.above for line in lines])
+
+
+def _tree(
+    family: Family, layout: Layout, lines: Sequence[Line], placed: Axis, spreads: bool
+) -> tuple[float, float]:
+    """The ends of the tree. Where leaves are spread it is as wide as the names at its branches ask
+    for, and the founders have theirs before it."""
+    generational = placed.label.startswith("generation")
+    drawn = 1 + max(generations(family, layout, lines)) if generational else 8
+    least = max(TREE_LEAST, width(placed.label, BOLD * SMALL))
+    left, wide = PAD + 8, max(least, min(TREE_MOST, EACH * drawn))
+    if not spreads:
+        return left, PAD + wide
+    low, high = placed.ends
+    for line in lines:
+        if not line.leads:
+            continue
+        if line.above is None:
+            room = _stem_width(family, layout, line, FOUNDER_MOST)
+            left = max(left, PAD + room + BESIDE)
+            continue
+        room = _stem_width(family, layout, line, STEM_MOST)
+        length = max(placed.at[own] for own in line.ids) - max(
+            placed.at[own] for own in lines[line.above].ids
+        )
+        if length > 0:
+            needed = (room + 2 * BESIDE) * (high - low) / length
+            wide = max(wide, min(SPREAD_MOST, needed + END))
+    return left, left + wide
+
+
+def _stem_width(family: Family, layout: Layout, line: Line, most: float) -> float:
+    """What the words at a branch ask for: a name with signs, and below it how it was made."""
+    name = width(named(family, line, most, SMALL), SMALL) + signs_width(signs(family, line))
+    facts = (RANGE if line.folds else FIGURE) + width(made(family, layout, line), TINY)
+    return 1 + max(name, facts)
+
+
+def sizes(sheet: Sheet) -> list[float]:
+    """The radius of the shape of each line: smaller where it would hide the one it hangs on."""
+    radii: list[float] = []
+    for at, line in enumerate(sheet.lines):
+        radius, above = RADIUS, line.above
+        if above is not None:
+            away = sheet.end(at) - sheet.end(above), sheet.y(at) - sheet.y(above)
+            if math.hypot(*away) < radius + radii[above]:
+                radius = max(SPECK, NESTED * radii[above])
+        radii.append(radius)
+    return radii
+
+
+def signs(family: Family, line: Line) -> Mapping[str, int]:
+    """What stands beside a name, by sign; of several with how many there are."""
+    return line.within if line.folds else dict.fromkeys(marks_of(family.members[line.ids[0]]), 0)
+
+
+def signs_width(found: Mapping[str, int]) -> float:
+    return sum(SIGN + (width(f"{many:,}", SMALL) + 8 if many else 0) for many in found.values())
+
+
+def marks_of(member: Member) -> list[str]:
+    """The marks of an organism: `protected`, `load-bearing`."""
+    said = {"protected": member.organism.protected, "load-bearing": member.load_bearing}
+    return [mark for mark, known in said.items() if known]
 
 
 def _niches(family: Family) -> list[Niche]:
@@ -148,21 +246,20 @@ def _room(x: float, texts: Sequence[str]) -> tuple[float | None, float]:
     return x, x + 14 + min(TINT_MOST, max(width(one, BOLD * SMALL) for one in texts))
 
 
-def named(family: Family, line: Line, room: float = NAME_MOST) -> str:
+def named(family: Family, line: Line, room: float = NAME_MOST, size: float = TEXT) -> str:
     """The name of a line that fits; where two are too long for it, each gets a part."""
     names = [shown(str(family.members[own].organism)) for own in line.ids]
     whole = words.named(names)
-    if len(names) == 1 or width(whole, TEXT) <= room:
-        return squeeze(whole, room, TEXT)
+    if len(names) == 1 or width(whole, size) <= room:
+        return squeeze(whole, room, size)
     between = " … " if len(names) > 2 else ", "
-    part = room - width(between, TEXT)
-    last = squeeze(names[-1], max(part / 2, part - width(names[0], TEXT)), TEXT)
-    return squeeze(names[0], part - width(last, TEXT), TEXT) + between + last
+    part = room - width(between, size)
+    last = squeeze(names[-1], max(part / 2, part - width(names[0], size)), size)
+    return squeeze(names[0], part - width(last, size), size) + between + last
 
 
 def _origin_width(family: Family, layout: Layout, line: Line) -> float:
-    signs = sum(SIGN + 8 + width(f"{count:,}", SMALL) for count in line.within.values())
-    return width(made(family, layout, line), SMALL) + signs
+    return width(made(family, layout, line), SMALL) + signs_width(line.within)
 
 
 def _power_width(
@@ -171,20 +268,28 @@ def _power_width(
     said = [joules_said(joules, [family.members[own] for own in line.ids]) or "" for line in lines]
     beside = BAR + 22 if len(joules) == 1 else 12
     head = max(width(scale.unit, SMALL) + 12 for scale in joules.values())
-    return max(beside + max(width(one, SMALL) for one in said), head)
+    return max(beside + max((width(one, SMALL) for one in said), default=0), head)
 
 
-def joules_said(joules: Mapping[str, words.Joules], members: Sequence[Member]) -> str | None:
-    """`~6.4`, with its unit where the family has several; of several organisms the range. None
-    where it is not known, or not of one kind."""
+def joules_said(
+    joules: Mapping[str, words.Joules], members: Sequence[Member], whole: bool = False
+) -> str | None:
+    """`~6.4`, with its unit where the family has several, or it shall be `whole`; of several
+    organisms the range. None where it is not known, or not of one kind."""
     costs = [one.serving for one in members if one.serving and one.serving.joules is not None]
     if not costs or len({cost.per for cost in costs}) > 1:
         return None
     scale = joules[costs[0].per]
     about = "~" if any(cost.source == "estimated" for cost in costs) else ""
-    unit = f" {scale.unit}" if len(joules) > 1 else ""
+    unit = f" {scale.unit}" if whole or len(joules) > 1 else ""
     amounts = [cost.joules * scale.factor for cost in costs if cost.joules is not None]
     return about + scale.figures.range(amounts).replace(" to ", "–") + unit
+
+
+def scores_said(one: Heat, values: Sequence[float]) -> str:
+    """`0.4512`, of several the range."""
+    figures = one.figures if len(values) == 1 else words.figures(values, significant=3)
+    return figures.range(values).replace(" to ", "–")
 
 
 def counted(family: Family, layout: Layout, lines: Sequence[Line]) -> str:

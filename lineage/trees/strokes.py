@@ -24,10 +24,14 @@ def x(text: str) -> str:
     return xml(shown(text))
 
 
-def text(x: float, y: float, said: str, kind: str, size: float = TEXT, anchor: str = "") -> str:
-    """Text with its middle at `y`."""
+def text(
+    x: float, y: float, said: str, kind: str, size: float = TEXT, anchor: str = "", bold: str = ""
+) -> str:
+    """Text with its middle at `y`, `bold` before it."""
     held = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text class="{kind}" x="{n(x)}" y="{n(y + 0.36 * size)}"{held}>{xml(said)}</text>'
+    start = f'<tspan class="strong">{xml(bold)}</tspan>' if bold else ""
+    at = f'x="{n(x)}" y="{n(y + 0.36 * size)}"'
+    return f'<text class="{kind}" {at}{held}>{start}{xml(said)}</text>'
 
 
 def path(kind: str, d: str, more: str = "") -> str:
@@ -53,10 +57,10 @@ def shape(which: str, kind: str, x: float, y: float, r: float = RADIUS) -> str:
     return path(kind, "M" + "L".join(f"{n(x + a * r)} {n(y + b * r)}" for a, b in corners) + "Z")
 
 
-def stack(which: str, kind: str, x: float, y: float) -> str:
+def stack(which: str, kind: str, x: float, y: float, r: float = RADIUS) -> str:
     """Several alike: one shape before two others."""
-    behind = (shape(which, "node", x + away, y, RADIUS) for away in (6.4, 3.2))
-    return "".join((*behind, shape(which, kind, x, y, RADIUS)))
+    behind = (shape(which, "node", x + away * r / RADIUS, y, r) for away in (6.4, 3.2))
+    return "".join((*behind, shape(which, kind, x, y, r)))
 
 
 def cross(x: float, y: float, r: float = RADIUS) -> str:
@@ -70,12 +74,10 @@ def pillar(x: float, y: float) -> str:
     return path("pillar", f"M{n(x - 4.5)} {n(y - 3.6)}h9M{n(x)} {n(y - 3.6)}v7.6")
 
 
-def protected(x: float, y: float) -> str:
-    return shape("diamond", "mark", x, y, 3.8)
-
-
 def state(what: str, x: float, y: float) -> str:
-    """The sign of what is counted among the folded, of `folding.WITHIN`."""
+    """The sign of a mark, or of what is counted among the folded (`folding.WITHIN`)."""
+    if what == "protected":
+        return shape("diamond", "mark", x, y, 3.8)
     if what == "selected against":
         return shape("dot", "node", x, y, 4.2) + cross(x, y, 4.2)
     return pillar(x, y) if what == "load-bearing" else shape("dot", "node hollow", x, y, 4.2)

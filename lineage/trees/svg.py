@@ -15,12 +15,27 @@ from lineage.trees.heat import Heat
 from lineage.trees.legend import legend
 from lineage.trees.lettering import BOLD, cut, width
 from lineage.trees.paint import style
-from lineage.trees.sheet import BAR, HEAD, PAD, ROW, SIGN, Sheet, counted, joules_said, y
+from lineage.trees.sheet import (
+    BAR,
+    HEAD,
+    PAD,
+    ROW,
+    SIGN,
+    Sheet,
+    counted,
+    joules_said,
+    marks_of,
+    scores_said,
+    sizes,
+)
 from lineage.trees.sheet import sheet as sheet_of
+from lineage.trees.stems import Stem, stems, written
 from lineage.trees.strokes import BEND, SHAPES, SMALL, TEXT, TINY, TITLE, n, path, rect, text
 
 CROWD = 30
 """With more curves than this they are paler, so that what they cross can be read."""
+LAST = 3.4
+"""The radius of the shape at the end of folded steps, in pixels."""
 TOLD = 20
 """So many of the folded are named where a pointer rests."""
 
@@ -33,26 +48,33 @@ def render(
     by: str = "fitness",
     all: bool = False,
     most: int | None = None,
+    layout: str = "rows",
 ) -> str:
     """The picture as SVG, to be written in UTF-8. `along` is the axis, of `axis.LABELS`; `by` what
     the shapes are coloured by, of `tint.TINTS` or `tag:KEY`; `all` folds nothing; `most` is how
-    many lines there may be, beside those that count what is left out.
+    many lines there may be, beside those that count what is left out; `layout` is of
+    `sheet.LAYOUTS`.
 
     No font is asked for its widths and none comes along: letters have the room of the widest of the
     common fonts. O(organisms and links). Raises InvalidValue where the axis or the colour is not
     known of any."""
     if not family.members:
         return _nobody()
-    sheet = sheet_of(family, along, by, everything=all, most=most)
+    sheet = sheet_of(family, along, by, form=layout, everything=all, most=most)
+    beside, radii = stems(sheet), sizes(sheet)
     body = [
         *_heading(sheet, shown(title)),
         *_grid(sheet),
         *_branches(sheet),
         *_further(sheet),
-        *(part for at, line in enumerate(sheet.lines) for part in _line(sheet, at, line)),
+        *(
+            part
+            for at in range(len(sheet.lines))
+            for part in _line(sheet, at, radii[at], beside.get(at))
+        ),
         *_scale_bar(sheet),
     ]
-    explained, bottom = legend(sheet)
+    explained, bottom = legend(sheet, beside.values())
     return _plate(sheet.right + PAD, bottom, title, [*body, *explained])
 
 
@@ -87,7 +109,7 @@ def _heading(sheet: Sheet, title: str) -> Iterator[str]:
     counts = counted(sheet.family, sheet.layout, sheet.lines)
     yield text(PAD, 34, cut(title, room, BOLD * TITLE), "title", TITLE)
     yield text(PAD, 58, cut(counts, room, TEXT), "soft", TEXT)
-    yield text(PAD, HEAD - 26, sheet.axis.label, "head", SMALL)
+    yield text(sheet.left - 8, HEAD - 26, sheet.axis.label, "head", SMALL)
     yield text(sheet.name, HEAD - 12, "organism", "head", SMALL)
     if sheet.said is not None:
         head = cut(sheet.tint.head, (sheet.marks or sheet.niches) - sheet.said - 12, BOLD * SMALL)
@@ -123,7 +145,7 @@ def _grid(sheet: Sheet) -> Iterator[str]:
 def _scale_bar(sheet: Sheet) -> Iterator[str]:
     length, said = sheet.axis.bar
     low, _ = sheet.axis.ends
-    x, at = PAD + 8, sheet.bottom + 36
+    x, at = sheet.left, sheet.bottom + 36
     end = x + sheet.across(low + length) - sheet.across(low)
     yield path("bar", f"M{n(x)} {n(at - 4)}v8M{n(x)} {n(at)}H{n(end)}M{n(end)} {n(at - 4)}v8")
     yield text(end + 8, at, said, "soft small", SMALL)
@@ -136,23 +158,26 @@ def _branches(sheet: Sheet) -> Iterator[str]:
     """Elbows to the main parents; dashed below a ghost, and where the axis is not known."""
     plain: list[str] = []
     dashed: list[str] = []
-    last: dict[int, int] = {}  # by line the lowest that hangs on it
+    hung: dict[int, tuple[int, int]] = {}  # by line the highest and the lowest that hang on it
     for at, line in enumerate(sheet.lines):
         if line.above is not None:
-            last[line.above] = at
+            hung[line.above] = (hung.get(line.above, (at, at))[0], at)
             sure = not line.more and sheet.axis.sure.issuperset(line.ids)
             (plain if sure and not _ghost(sheet, line.above) else dashed).append(_arm(sheet, at))
         elif line.folds:
-            plain.append(f"M{n(min(map(sheet.x, line.ids)))} {n(y(at))}H{n(sheet.end(at))}")
-    for above, at in last.items():
-        trunk = f"M{n(sheet.end(above))} {n(y(above))}V{n(y(at) - BEND)}"
-        (dashed if _ghost(sheet, above) else plain).append(trunk)
+            plain.append(f"M{n(min(map(sheet.x, line.ids)))} {n(sheet.y(at))}H{n(sheet.end(at))}")
+    for above, (highest, lowest) in hung.items():
+        own, ends = sheet.y(above), (sheet.y(highest), sheet.y(lowest))
+        top, bottom = (end + _bend(own, end) for end in ends)
+        if min(own, top) < bottom:
+            trunk = f"M{n(sheet.end(above))} {n(min(own, top))}V{n(bottom)}"
+            (dashed if _ghost(sheet, above) else plain).append(trunk)
     if plain:
         yield path("branch", "".join(plain))
     if dashed:
         yield path("branch dashed", "".join(dashed))
     ticks = [
-        strokes.ticks([sheet.x(own) for own in line.ids], y(at))
+        strokes.ticks([sheet.x(own) for own in line.ids], sheet.y(at))
         for at, line in enumerate(sheet.lines)
         if line.folds and len(set(map(sheet.x, line.ids))) > 1
     ]
@@ -161,12 +186,20 @@ def _branches(sheet: Sheet) -> Iterator[str]:
 
 
 def _arm(sheet: Sheet, at: int) -> str:
-    """From the trunk below a line to one that hangs on it."""
+    """From the trunk at the end of a line to one that hangs on it."""
     above = sheet.lines[at].above
     assert above is not None
-    from_x, x, to = sheet.end(above), sheet.end(at), y(at)
+    from_x, x, to = sheet.end(above), sheet.end(at), sheet.y(at)
+    up = _bend(sheet.y(above), to)
+    if not up:
+        return f"M{n(from_x)} {n(to)}H{n(x)}"
     bend = min(BEND, max(0.0, (x - from_x) / 2))
-    return f"M{n(from_x)} {n(to - BEND)}Q{n(from_x)} {n(to)} {n(from_x + bend)} {n(to)}H{n(x)}"
+    return f"M{n(from_x)} {n(to + up)}Q{n(from_x)} {n(to)} {n(from_x + bend)} {n(to)}H{n(x)}"
+
+
+def _bend(trunk: float, to: float) -> float:
+    """How far from the height `to` of a branch it bends off its trunk, which comes from `trunk`."""
+    return max(-BEND, min(BEND, trunk - to))
 
 
 def _ghost(sheet: Sheet, at: int) -> bool:
@@ -182,7 +215,8 @@ def _further(sheet: Sheet) -> Iterator[str]:
         if from_row is None or to_row is None or (from_row, to_row) in drawn:
             continue
         drawn.add((from_row, to_row))
-        x, to, from_x, from_y = sheet.end(to_row), y(to_row), sheet.x(link.parent), y(from_row)
+        x, to = sheet.end(to_row), sheet.y(to_row)
+        from_x, from_y = sheet.x(link.parent), sheet.y(from_row)
         reach = max(16.0, abs(x - from_x) * 0.55)
         share = 0.5 if link.weight is None else min(1.0, abs(link.weight))
         points = (from_x + reach, from_y, x - reach, to, x, to)
@@ -196,22 +230,27 @@ def _further(sheet: Sheet) -> Iterator[str]:
 # ---- lines --------------------------------------------------------------------------------------
 
 
-def _line(sheet: Sheet, at: int, line: Line) -> Iterator[str]:
-    x, to = sheet.end(at), y(at)
-    name = sheet.called(line)
+def _line(sheet: Sheet, at: int, radius: float, stem: Stem | None) -> Iterator[str]:
+    """A line with its words: at its branch, where it has a `stem`, else in the table."""
+    line, x, to = sheet.lines[at], sheet.end(at), sheet.y(at)
     if line.more:
         yield "".join(
             f'<circle class="more" cx="{n(x + dx)}" cy="{n(to)}" r="1.5"/>' for dx in (4, 9, 14)
         )
-        yield text(sheet.name, to, name, "quiet", TEXT)
+        yield text(sheet.name, to, sheet.called(line), "quiet", TEXT)
         return
     members = sheet.members(line)
     yield f"<g><title>{strokes.x(_told(sheet, line))}</title>"
+    if stem is not None:
+        yield from _node(sheet, line, members, (x, to), radius)
+        yield from written(stem, to, _lettering(members))
+        yield "</g>"
+        return
     if x + 12 < sheet.tree - 8:
         away = 17 if line.folds and not line.step else 11
         yield path("leader", f"M{n(x + away)} {n(to)}H{n(sheet.tree - 7)}")
-    yield from _node(sheet, line, members, x, to)
-    yield text(sheet.name, to, name, _lettering(members), TEXT)
+    yield from _node(sheet, line, members, (x, to), radius)
+    yield text(sheet.name, to, sheet.called(line), _lettering(members), TEXT)
     yield from _origin(sheet, line, to)
     if sheet.said is not None:
         room = (sheet.marks or sheet.niches) - sheet.said - 12
@@ -245,7 +284,7 @@ def _lettering(members: Sequence[Member]) -> str:
 
 
 def _node(
-    sheet: Sheet, line: Line, members: Sequence[Member], x: float, to: float
+    sheet: Sheet, line: Line, members: Sequence[Member], at: tuple[float, float], radius: float
 ) -> Iterator[str]:
     found = {words.status(member.organism) for member in members}
     status = found.pop() if len(found) == 1 else "alive"
@@ -253,12 +292,12 @@ def _node(
     tinted = sheet.tint.of(line.ids)
     kind = f"node{hollow}" + (f" {tinted}" if tinted and not hollow else "")
     which = SHAPES.get(sheet.origin(line.ids[0]), "dot")
-    if line.folds and not line.step:
-        yield strokes.stack(which, kind, x, to)
-    else:
-        yield strokes.shape(which, kind, x, to, 3.4 if line.folds else strokes.RADIUS)
+    if line.folds and line.step:
+        radius = min(LAST, radius)
+    draw = strokes.stack if line.folds and not line.step else strokes.shape
+    yield draw(which, kind, *at, radius)
     if status == "selected against":
-        yield strokes.cross(x, to, 3.4 if line.folds and line.step else strokes.RADIUS)
+        yield strokes.cross(*at, radius)
 
 
 def _origin(sheet: Sheet, line: Line, to: float) -> Iterator[str]:
@@ -273,10 +312,8 @@ def _origin(sheet: Sheet, line: Line, to: float) -> Iterator[str]:
 
 
 def _marks(member: Member, x: float, to: float) -> Iterator[str]:
-    if member.organism.protected:
-        yield strokes.protected(x + 5, to)
-    if member.load_bearing:
-        yield strokes.pillar(x + (16 if member.organism.protected else 5), to)
+    for number, mark in enumerate(marks_of(member)):
+        yield strokes.state(mark, x + 5 + 11 * number, to)
 
 
 # ---- the table ----------------------------------------------------------------------------------
@@ -299,7 +336,7 @@ def _cell(sheet: Sheet, members: Sequence[Member], one: Heat, x: float, to: floa
         steps = [_shade(member, one) for member, _ in scored]
         on_front = all(str(one.niche) in member.front for member in members)
         values = [score.value for _, score in scored]
-        yield from _range(values, steps, on_front, (x, to, sheet.niche))
+        yield from _range(one, values, steps, on_front, (x, to, sheet.niche))
         return
     ((member, score),) = scored
     step = _shade(member, one)
@@ -312,6 +349,7 @@ def _cell(sheet: Sheet, members: Sequence[Member], one: Heat, x: float, to: floa
 
 
 def _range(
+    one: Heat,
     values: Sequence[float],
     steps: Sequence[int | None],
     on_front: bool,
@@ -320,11 +358,8 @@ def _range(
     """From the least to the largest, above a band with the share of each shade. `cell` is where it
     begins, its middle, and how wide it is."""
     x, to, wide = cell
-    figures = words.figures(values, significant=3)
-    low, high = figures.write(min(values)), figures.write(max(values))
-    said = low if low == high else f"{low}–{high}"
     letters = "soft tiny strong" if on_front else "soft tiny"
-    yield text(x + wide / 2, to - 2, said, letters, TINY, "middle")
+    yield text(x + wide / 2, to - 2, scores_said(one, values), letters, TINY, "middle")
     each = (wide - 3) / len(steps)
     shades = sorted(-1 if step is None else step for step in steps)
     at = 0
