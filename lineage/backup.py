@@ -5,20 +5,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shlex
-import shutil
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy.engine import URL
-
-from lineage import copying, schema
+from lineage import copying, dumps, schema
 from lineage.answers import Answer
 from lineage.database import (
     Address,
@@ -26,7 +21,6 @@ from lineage.database import (
     Database,
     check,
     connect,
-    creation,
     locate,
     revision,
 )
@@ -45,6 +39,21 @@ SIDES = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a file while it is in use (https://www.sqlite.org/tempfiles.html). Left
 beside another file, they would be taken for a part of it."""
 
+
+GRANTS = """
+SELECT format('GRANT %s ON %s%I TO %s', a.privilege_type,
+              CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END, c.relname,
+              CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+  FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a
+ WHERE c.relnamespace = ?::regnamespace AND a.grantee <> current_user::regrole
+UNION ALL
+SELECT format('GRANT %s (%I) ON %I TO %s', a.privilege_type, t.attname, c.relname,
+              CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+  FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid
+       CROSS JOIN LATERAL aclexplode(t.attacl) a
+ WHERE c.relnamespace = ?::regnamespace AND a.grantee <> current_user::regrole"""
+"""Statements that give others the rights to the tables here that they have to those kept in a
+schema."""
 
 DAMAGED = ("malformed", "not a database", "disk I/O error")
 """What SQLite says of a file that nobody can use any more."""
@@ -96,15 +105,14 @@ def backup(
     target = Path(os.path.realpath(Path(file).expanduser()))
     _check_target(database, target, force)
     with _writing(target), _arriving(target) as partial:
-        if database.postgresql and not _dumps(database):
-            organisms = _as_sqlite(database, partial)
-            restore = f"lineage --db URL db restore {_quoted(target)}"
-        elif database.postgresql:
-            organisms = _dump(database, partial)
-            restore = f"pg_restore --clean --if-exists --no-owner --dbname=URL {_quoted(target)}"
-        else:
+        if not database.postgresql:
             organisms = _copy_of_now(database, partial, progress)
-            restore = f"lineage db restore {_quoted(target)}"
+        elif dumps.possible(database):
+            organisms = dumps.write(database, partial)
+        else:
+            organisms = _as_sqlite(database, partial)
+    to = " --db URL" if database.postgresql else ""
+    restore = f"lineage{to} db restore {shlex.quote(str(target))}"
     return Backup(str(database.address), str(target), target.stat().st_size, organisms, restore)
 
 
@@ -115,11 +123,12 @@ def restore(
     allow_network_fs: bool = False,
     progress: Progress | None = None,
 ) -> Restored:
-    """Put a copy in the place of the SQLite registry `db`, once it is known to be a registry, whole
-    and of a schema that this lineage knows. What was there is kept beside it, as
-    `registry.replaced.TIME.db`. An older schema stays as it is: `upgrade` comes next. Into
-    PostgreSQL a copy that is an SQLite file goes too; what was there is kept in a schema of its
-    own, `lineage_replaced_TIME`.
+    """Put a copy in the place of the registry `db`, once it is known to be a registry, whole and of
+    a schema that this lineage knows. What was there is kept beside it, as
+    `registry.replaced.TIME.db`. An older schema stays as it is: `upgrade` comes next. PostgreSQL
+    takes SQLite files, and what pg_dump wrote, of the newest schema, in one transaction: compared
+    row by row, or by the chain of events. What was there is kept in a schema of its own,
+    `lineage_replaced_TIME`, and who may do what stays as it was.
 
     Nobody else may have the registry open: what others remember of it would not be true any more,
     and what they write would go to the kept file. Raises InvalidValue for a file that cannot be
@@ -127,12 +136,12 @@ def restore(
     in use or cannot be written; nothing was changed then."""
     address = locate(db)
     source = Path(file).expanduser().absolute()
-    if address.file is None and not _is_dump(source):
-        return _into_postgresql(source, address)
     if address.file is None:
+        return _into_postgresql(source, address, allow_network_fs, progress)
+    if dumps.is_dump(source):
         raise InvalidValue(
-            f"{address} is PostgreSQL: bring a dump back with `pg_restore --clean --if-exists "
-            f"--no-owner --dbname=URL {_quoted(source)}`, or read JSON Lines with `lineage import`."
+            f"{source} is a dump of PostgreSQL, and {address} an SQLite file. Name a database of "
+            "PostgreSQL with --db; `lineage db copy` makes an SQLite file of it then."
         )
     found = _schema_of(source)
     database = Database(address, durable=True, allow_network_fs=allow_network_fs)
@@ -151,10 +160,6 @@ def restore(
     return Restored(
         str(address), str(source), organisms, found, None if kept is None else str(kept)
     )
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
 
 
 # What may be written, and what may be read
@@ -186,7 +191,7 @@ def _schema_of(source: Path) -> str:
     except sqlite3.DatabaseError as error:
         raise InvalidValue(
             f"{source} is not a backup of a lineage registry that can be read ({error}). "
-            "`lineage import` reads JSON Lines, and pg_restore a dump of PostgreSQL."
+            "`lineage import` reads JSON Lines, and `psql` a dump of PostgreSQL that is SQL."
         ) from error
     if row is None:
         raise InvalidValue(f"{source} is an SQLite file of something else. Name a backup.")
@@ -361,7 +366,8 @@ def _alone(registry: Path) -> Iterator[sqlite3.Connection | None]:
             if "locked" in str(error):
                 raise RegistryUnavailable(
                     f"{registry} is in use by another process, which would go on with what it "
-                    f"remembers. End it and try again; `lsof {_quoted(registry)}` names it."
+                    "remembers. End it and try again; "
+                    f"`lsof {shlex.quote(str(registry))}` names it."
                 ) from error
             if not any(sign in str(error) for sign in DAMAGED):
                 raise
@@ -395,35 +401,40 @@ def _set_aside(registry: Path, lock: sqlite3.Connection | None) -> Path | None:
 # PostgreSQL
 
 
-def _is_dump(source: Path) -> bool:
-    """Whether a file was written by pg_dump, by its first bytes."""
-    try:
-        with source.open("rb") as file:
-            return file.read(5) == b"PGDMP"
-    except OSError:
-        return False
+def _into_postgresql(
+    source: Path, address: Address, allow_network_fs: bool, progress: Progress | None
+) -> Restored:
+    tell: Progress = progress or (lambda *_: None)
+    if dumps.is_dump(source):
+        dump = dumps.opened(source)
+        with _emptied(address) as (target, kept):
+            organisms = dumps.into(dump, target, tell)
+    else:
+        _schema_of(source)
+        with (
+            closing(connect(source, create=False, allow_network_fs=allow_network_fs)) as old,
+            _emptied(address) as (target, kept),
+        ):
+            organisms = copying.into(old, target, lambda _, *far: tell(*far)).organisms
+    return Restored(str(address), str(source), organisms, schema.REVISIONS[-1], kept)
 
 
-def _into_postgresql(source: Path, address: Address) -> Restored:
-    """Copy an SQLite registry into PostgreSQL, in one transaction with the move of what is there
-    into a schema of its own."""
-    _schema_of(source)
+@contextmanager
+def _emptied(address: Address) -> Iterator[tuple[Database, str | None]]:
+    """An empty registry in PostgreSQL, and the schema in which what was there is kept: all in one
+    transaction with what is done to it."""
     with (
-        closing(connect(source, create=False)) as old,
         closing(Database(address, durable=True, allow_network_fs=False)) as target,
+        target.write() as connection,
     ):
-        found = revision(target)
-        if found is None:
-            check(target, create=True)
-        with target.write() as connection:
-            kept = None
-            if found is not None:
-                _expect_alone(connection, str(address))
-                kept = _put_away(connection)
-                for statement in creation("postgresql"):
-                    connection.execute(statement)
-            copied = copying.into(old, target)
-    return Restored(str(address), str(source), copied.organisms, schema.REVISIONS[-1], kept)
+        kept = None
+        if revision(target) is not None:
+            _expect_alone(connection, str(address))
+            kept = _put_away(connection)
+        check(target, create=True)
+        for (grant,) in connection.rows(GRANTS, (kept, kept)) if kept else ():
+            connection.cursor.execute(grant)
+        yield target, kept
 
 
 def _expect_alone(connection: Connection, where: str) -> None:
@@ -442,7 +453,7 @@ def _put_away(connection: Connection) -> str:
     """Move the tables of the registry, with all that belongs to them, into a new schema; its name.
     """
     space = connection.value("SELECT quote_ident(current_schema())")
-    kept = f"lineage_replaced_{datetime.now(UTC).strftime('%Y%m%dt%H%M%S%fz')}"
+    kept = f"{dumps.KEPT}{datetime.now(UTC).strftime('%Y%m%dt%H%M%S%fz')}"
     connection.execute(f"CREATE SCHEMA {kept}")
     for table in schema.metadata.tables:
         connection.execute(f'ALTER TABLE IF EXISTS {space}."{table}" SET SCHEMA {kept}')
@@ -462,68 +473,3 @@ def _as_sqlite(database: Database, partial: Path) -> int:
         copied = copying.into(database, target)
         target.connection.execute("PRAGMA journal_mode=DELETE")  # all in one file
     return copied.organisms
-
-
-def _dumps(database: Database) -> bool:
-    """Whether there are a pg_dump and a pg_restore that know this server: not older than it."""
-    dump = shutil.which("pg_dump")
-    if dump is None or shutil.which("pg_restore") is None:
-        return False
-    with database.faults():
-        server = int(database.connection.value("SHOW server_version_num")) // 10_000
-    told = re.search(r"\(PostgreSQL\) (\d+)", _run([dump, "--version"], {}))
-    return told is not None and int(told[1]) >= server
-
-
-def _dump(database: Database, partial: Path) -> int:
-    """Let pg_dump write a dump, and pg_restore look whether all tables are in it; how many
-    organisms there are at least."""
-    dump, look = shutil.which("pg_dump"), shutil.which("pg_restore")
-    assert dump is not None  # else it becomes an SQLite file
-    assert look is not None
-    connection = database.connection
-    with database.faults():
-        organisms = int(connection.value("SELECT count(*) FROM organism"))
-        space = str(connection.value("SELECT current_schema()"))
-    url = database.address.url
-    # A password in the arguments could be read by every user of the machine.
-    secret = {"PGPASSWORD": url.password} if url.password else {}
-    _run(
-        [dump, "--format=custom", f"--schema={_pattern(space)}", f"--file={partial}",
-         f"--dbname={_for_libpq(url)}"],
-        secret,
-    )  # fmt: skip
-    listed = _run([look, "--list", str(partial)], {})
-    tables = schema.metadata.tables
-    missing = [name for name in tables if f" TABLE DATA {space} {name} " not in listed]
-    if missing:
-        raise RegistryUnavailable(
-            f"pg_dump left out {', '.join(missing)}: the dump is not kept. `lineage doctor` looks "
-            "at the registry."
-        )
-    return organisms
-
-
-def _pattern(name: str) -> str:
-    """A name as pg_dump takes it: quoted, it is no pattern."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _for_libpq(url: URL) -> str:
-    plain = URL.create(
-        "postgresql", url.username, None, url.host, url.port, url.database, url.query
-    )
-    return plain.render_as_string(hide_password=False)
-
-
-def _run(arguments: list[str], more: dict[str, str]) -> str:
-    """What a program says; RegistryUnavailable with its complaint where it fails."""
-    done = subprocess.run(
-        arguments, capture_output=True, text=True, errors="replace", env={**os.environ, **more}
-    )
-    if done.returncode:
-        raise RegistryUnavailable(
-            f"{Path(arguments[0]).name} failed: {' '.join(done.stderr.split())}. "
-            "`lineage export --output FILE` writes JSON Lines instead."
-        )
-    return done.stdout

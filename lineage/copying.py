@@ -70,11 +70,11 @@ def into(source: Database, target: Database, progress: Progress | None = None) -
         if not new.postgresql:  # an organism may point to a later one that it is the same as
             new.execute("PRAGMA defer_foreign_keys=ON")
         rows = {}
-        for table in _tables():
+        for table in tables():
             rows[table.name] = _copy(table, old, new, tell)
             _expect_same(table, new, rows[table.name], target)
         if new.postgresql:
-            _set_sequences(new)
+            set_sequences(new)
     if target.postgresql:
         target.connection.execute("ANALYZE")
     return Copied(
@@ -82,13 +82,13 @@ def into(source: Database, target: Database, progress: Progress | None = None) -
     )
 
 
-def _tables() -> list[Table]:
+def tables() -> list[Table]:
     """All tables that hold something, each after those that it refers to."""
     return [one for one in schema.metadata.sorted_tables if one is not schema.version]
 
 
 def _expect_empty(target: Database, connection: Connection) -> None:
-    for table in _tables():
+    for table in tables():
         if connection.value(f'SELECT 1 FROM "{table.name}" LIMIT 1') is not None:
             raise InvalidValue(
                 f"{target.address} is not empty: its table {table.name} has rows. A copy goes into "
@@ -155,9 +155,9 @@ def _expect_same(table: Table, new: Connection, known: Sum, target: Database) ->
         )
 
 
-def _set_sequences(new: Connection) -> None:
+def set_sequences(new: Connection) -> None:
     """Let the next ids follow those that were copied."""
-    for table in _tables():
+    for table in tables():
         sequence = new.value(
             """SELECT pg_get_serial_sequence(?, 'id') FROM information_schema.columns
                WHERE table_schema = current_schema() AND table_name = ? AND column_name = 'id'""",

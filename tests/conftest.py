@@ -111,6 +111,21 @@ def postgres(postgres_url: str) -> Iterator[str]:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
+@pytest.fixture
+def postgres_programs(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pg_dump and pg_restore of the server on the PATH, unless fitting ones are there."""
+    from contextlib import closing
+
+    from lineage import database, dumps
+
+    with closing(database.connect(postgres)) as server:
+        found = server.connection.value("SELECT setting FROM pg_config WHERE name = 'BINDIR'")
+        if not dumps.possible(server):
+            monkeypatch.setenv("PATH", f"{found}{os.pathsep}{os.environ['PATH']}")
+        if not dumps.possible(server):
+            missing("no pg_dump of the version of the server: put one on the PATH.")
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def registry_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a registry may be made: the test runs once on SQLite and once on PostgreSQL."""

@@ -4,13 +4,16 @@ and lives on there."""
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 import lineage
-from lineage import PowerCost, copying, schema
+from lineage import PowerCost, copying, database, dumps, schema
 from lineage.cli import main
 from lineage.errors import InvalidValue, RegistryUnavailable
 
@@ -154,3 +157,163 @@ def test_a_pg_dump_older_than_the_server_is_not_asked(
     with lineage.open(postgres) as registry:
         registry.backup(tmp_path / "kept")
     assert contents(str(tmp_path / "kept")) == contents(postgres)
+
+
+# What pg_dump wrote
+
+
+def restored(postgres: str, file: Path) -> Result:
+    return CliRunner().invoke(main, ["--db", postgres, "db", "restore", str(file), "--json"])
+
+
+@pytest.fixture
+def dump(postgres: str, postgres_programs: None, tmp_path: Path) -> Path:
+    """A dump of a registry that has gone on since."""
+    grow(postgres)
+    file = tmp_path / "team's.dump"
+    with lineage.open(postgres) as registry:
+        done = registry.backup(file)
+        assert done.restore == f"lineage --db URL db restore {shlex.quote(str(file))}"
+        registry.register(name="later", digest="e" * 64)
+    assert file.read_bytes().startswith(b"PGDMP")
+    return file
+
+
+def test_a_dump_comes_back(postgres: str, dump: Path, tmp_path: Path) -> None:
+    """All rows, and what was there is kept; rights of others stay."""
+    later = contents(postgres)
+    with lineage.open(postgres) as registry:
+        run = registry.database.connection.execute
+        run("DROP ROLE IF EXISTS lineage_test_reader")
+        run("CREATE ROLE lineage_test_reader")
+        try:
+            run("GRANT SELECT ON organism TO lineage_test_reader")
+            run("GRANT UPDATE (value) ON tag TO lineage_test_reader")
+            refused = restored(postgres, dump)
+            assert refused.exit_code == 3
+            assert "1 more connected" in refused.stderr
+            registry.close()
+            back = restored(postgres, dump)
+            assert back.exit_code == 0, back.output
+            rights = """SELECT has_table_privilege('lineage_test_reader', 'organism', 'SELECT'),
+                has_column_privilege('lineage_test_reader', 'tag', 'value', 'UPDATE'),
+                has_table_privilege('lineage_test_reader', 'tag', 'UPDATE')"""
+            run = registry.database.connection.execute
+            assert run(rights).fetchone() == (True, True, False)
+        finally:
+            run("DROP OWNED BY lineage_test_reader")
+            run("DROP ROLE lineage_test_reader")
+    told = json.loads(back.stdout)
+    kept = f"{postgres}&options=-csearch_path%3D{told['kept']}"
+    assert contents(kept) == later
+    before = contents(postgres)
+    assert told["organisms"] == len(before["organism"]) == len(later["organism"]) - 1
+    assert set(before["event"]) < set(later["event"])
+    with lineage.open(postgres) as registry:
+        assert registry.doctor().sound
+        registry.register(name="after", parents="child", fitness={"new/acc": 1.0})
+        assert registry.doctor().sound
+        registry.backup(dump, force=True)  # the schema that is kept is no part of it
+        again = contents(postgres)
+    assert restored(postgres, dump).exit_code == 0
+    assert contents(postgres) == again
+
+
+def test_a_dump_goes_into_an_empty_database_and_another_schema(postgres: str, dump: Path) -> None:
+    with lineage.open(postgres) as registry:
+        registry.database.connection.execute('CREATE SCHEMA "an Other"')
+    other = f"{postgres}&options=-csearch_path%3D%22an%5C%20Other%22"
+    with lineage.open(postgres) as registry:
+        registry.backup(dump, force=True)
+    done = restored(other, dump)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["kept"] is None
+    assert contents(other) == contents(postgres)
+    with lineage.open(other) as registry:  # and back, from a schema whose name needs quotes
+        registry.backup(dump, force=True)
+    assert restored(postgres, dump).exit_code == 0
+    assert contents(other) == contents(postgres)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said", "code"),
+    [
+        ("UPDATE alembic_version SET version_num = '0001'", "db upgrade", 3),
+        ("UPDATE alembic_version SET version_num = '0999'", "a newer lineage", 3),
+        ("ALTER TABLE tag ADD COLUMN more text", "does not hold the table tag", 2),
+        ("DROP TABLE tag", "no registry of lineage", 2),
+        ("ALTER TABLE event DISABLE TRIGGER USER; UPDATE event SET body = '{}' WHERE id = 3",
+         "event 3 is not what was written", 2),
+        ("ALTER TABLE organism DROP CONSTRAINT organism_status; UPDATE organism SET status = 'x'",
+         "its table organism", 2),
+    ],
+)  # fmt: skip
+def test_a_dump_that_is_no_registry_changes_nothing(
+    postgres: str, dump: Path, damage: str, said: str, code: int
+) -> None:
+    with closing(database.connect(postgres)) as there:
+        for statement in damage.split("; "):
+            there.connection.execute(statement)
+        dumps.write(there, dump) if "DROP TABLE" not in damage else by_hand(there, dump)
+        before = shape(there)
+    done = restored(postgres, dump)
+    assert done.exit_code == code, done.output
+    assert said in done.stderr
+    with closing(database.Database(database.locate(postgres), durable=True,
+                                   allow_network_fs=False)) as there:  # fmt: skip
+        assert shape(there) == before
+
+
+def shape(there: database.Database) -> list[object]:
+    """Every table, in every schema, and the history."""
+    return [
+        there.connection.rows(
+            """SELECT table_schema, table_name FROM information_schema.tables
+               WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2"""
+        ),
+        there.connection.rows("SELECT * FROM event ORDER BY id"),
+    ]
+
+
+def by_hand(there: database.Database, dump: Path) -> None:
+    address, _ = dumps._for_libpq(there.address.url)
+    subprocess.run(["pg_dump", "--format=custom", f"--file={dump}", address], check=True)
+
+
+def test_a_dump_that_is_cut_off_changes_nothing(postgres: str, dump: Path) -> None:
+    with closing(database.connect(postgres)) as there:
+        before = shape(there)
+        whole = dump.read_bytes()
+        for part in (0.3, 0.6, 0.9, 0.99):
+            dump.write_bytes(whole[: int(len(whole) * part)])
+            done = restored(postgres, dump)
+            assert done.exit_code in (2, 3), done.output
+            assert shape(there) == before
+
+
+def test_a_dump_without_a_pg_restore_that_can_read_it(
+    postgres: str, dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    none = restored(postgres, dump)
+    assert none.exit_code == 3
+    assert "no pg_restore on the PATH" in none.stderr
+    old = tmp_path / "bin" / "pg_restore"
+    old.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && echo 'pg_restore (PostgreSQL) 9.6.1' && exit\n"
+        "echo 'unsupported version (1.16) in file header' >&2\nexit 1\n"
+    )
+    old.chmod(0o755)
+    older = restored(postgres, dump)
+    assert older.exit_code == 3
+    assert "pg_restore (PostgreSQL) 9.6.1 cannot read" in older.stderr
+    assert "or of a later one" in older.stderr
+
+
+def test_a_dump_is_not_for_sqlite(tmp_path: Path) -> None:
+    file = tmp_path / "a.dump"
+    file.write_bytes(b"PGDMP\x01\x10")
+    done = restored(str(tmp_path / "registry.db"), file)
+    assert done.exit_code == 2
+    assert "Name a database of PostgreSQL" in done.stderr

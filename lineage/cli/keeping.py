@@ -62,8 +62,9 @@ def backup(file: str, force: bool, as_json: bool) -> None:
 def restore(file: str, as_json: bool) -> None:
     """Bring a backup back. What it replaces is kept beside it.
 
-    Nobody else may have the registry open meanwhile. PostgreSQL takes SQLite files, and keeps what
-    it held in a schema of its own; pg_restore brings back what pg_dump wrote.
+    Nobody else may have the registry open meanwhile. PostgreSQL takes SQLite files, and what
+    pg_dump wrote where pg_restore is there to read it; it keeps what it held in a schema of its
+    own.
     """
     from lineage.backup import restore
     from lineage.cli.checking import progress
