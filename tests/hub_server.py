@@ -31,7 +31,7 @@ class World:
     renamed: dict[str, str] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
-    refusals: list[int] = field(default_factory=list)  # status codes of the next answers
+    refusals: list[int] = field(default_factory=list)  # status codes of the next answers; 0: none
     commits: list[dict[str, Any]] = field(default_factory=list)
     tokens_elsewhere: list[str] = field(default_factory=list)
     link_host: str | None = None
@@ -95,8 +95,10 @@ class Handler(BaseHTTPRequestHandler):
         world.asked.append(self.path)
         if self.headers["Host"].startswith("localhost") and self.headers["Authorization"]:
             world.tokens_elsewhere.append(self.path)
-        if world.refusals:
-            status = world.refusals.pop(0)
+        if world.refusals and (status := world.refusals.pop(0)) != 200:
+            if not status:
+                self.close_connection = True
+                return
             self.answer({"error": "slow down"}, status, RateLimit='"api";r=0;t=0')
             return
         parts = urlsplit(self.path)

@@ -13,8 +13,8 @@ from lineage.errors import LineageError, NotFound
 RETRIED = (429, 500, 502, 503, 504)
 PATIENCE = 8
 """How often a request is tried again; the pauses grow, or are as long as the Hub asks for."""
-TIMEOUT = 60.0
-"""Seconds without an answer."""
+TIMEOUT = (5.0, 60.0)
+"""Seconds to connect, and without an answer."""
 
 
 class HubUnavailable(LineageError):
@@ -36,16 +36,19 @@ class Hub:
 
         self.api = HfApi(endpoint=endpoint, token=token)
         self.endpoint = str(self.api.endpoint).rstrip("/")
+        self.reached = False
 
     def get(self, path: str, params: Any = None, what: str = "the list of models") -> Any:
         """The response to a GET of `path` on the endpoint, once it is a good one; `what` is asked
-        for, in an error."""
+        for, in an error. A connection that fails is tried again once the Hub has answered before:
+        else there is no network, which is told at once."""
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
             hf_raise_for_status,
             http_backoff,
         )
 
+        known = {} if self.reached else {"retry_on_exceptions": ()}
         with answered(what):
             response = http_backoff(
                 "GET",
@@ -55,7 +58,9 @@ class Hub:
                 timeout=TIMEOUT,
                 max_retries=PATIENCE,
                 retry_on_status_codes=RETRIED,
+                **known,
             )
+            self.reached = True
             hf_raise_for_status(response)
         return response
 
@@ -145,8 +150,8 @@ def answered(what: str) -> Iterator[None]:
         # httpx in some versions of the client, requests in others: neither is ours to import
         if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "requests"):
             raise
-        said = " ".join(str(error).split())[:300]
+        said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         raise HubUnavailable(
-            f"the Hub could not be reached for {what}: {said or type(error).__name__}. "
-            "Run it again later: what came in so far is kept."
+            f"the Hub could not be reached for {what}: {said}. Check the "
+            "network, the proxy and HF_ENDPOINT, and run it again: what came in so far is kept."
         ) from error
