@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from bench import asking, generate, raw
@@ -75,11 +75,12 @@ def ask(path: str, size: int, rounds: int) -> None:
     chance = random.Random(9)
     with held.read() as connection:
         last = connection.value("SELECT max(child) FROM edge")
-        children = [
-            connection.value("SELECT child FROM edge WHERE child >= ? LIMIT 1",
-                             (chance.randint(1, last),)) for _ in range(rounds)
-        ]  # fmt: skip
-    pairs = [_siblings(bare, one, chance) for one in children]
+    children = [_drawn(bare, last, chance)[0] for _ in range(rounds)]
+    pairs = [_relatives(bare, last, chance) for _ in range(rounds)]
+    found["generation"] = fmean(
+        bare.execute("SELECT generation FROM organism WHERE id = ?", (one,)).fetchone()[0]
+        for pair in pairs for one in pair
+    )  # fmt: skip
     with held.read() as connection:
         found["ancestors_s"] = _median(lambda one: pedigree.ancestors(connection, one), children)
         found["mrca_s"] = _median(lambda pair: pedigree.mrca(connection, *pair), pairs)
@@ -105,16 +106,27 @@ def _median(ask: Any, what: Any) -> float:
     return median(taken)
 
 
-def _siblings(bare: Any, one: int, chance: random.Random) -> tuple[int, int]:
-    """An organism, and one that descends from a parent of it, up to ten links down."""
-    other = bare.execute("SELECT parent FROM edge WHERE child = ?", (one,)).fetchone()[0]
-    for _ in range(chance.randint(1, 10)):
-        below = bare.execute("SELECT child FROM edge WHERE parent = ? LIMIT 20", (other,))
-        children = [child for (child,) in below]
-        if not children:
-            break
-        other = chance.choice(children)
-    return one, other
+def _drawn(bare: Any, last: int, chance: random.Random) -> tuple[int, int]:
+    """An organism that has a parent, and that."""
+    found: tuple[int, int] = bare.execute(
+        "SELECT child, parent FROM edge WHERE child >= ? LIMIT 1", (chance.randint(1, last),)
+    ).fetchone()
+    return found
+
+
+def _relatives(bare: Any, last: int, chance: random.Random) -> tuple[int, int]:
+    """An organism, and another: a parent of it, or what descends from that, up to ten links down.
+    """
+    while True:
+        one, other = _drawn(bare, last, chance)
+        for _ in range(chance.randint(0, 10)):
+            below = bare.execute("SELECT child FROM edge WHERE parent = ? LIMIT 20", (other,))
+            children = [child for (child,) in below]
+            if not children:
+                break
+            other = chance.choice(children)
+        if other != one:  # who is asked for itself is answered at once
+            return one, other
 
 
 def figures(
@@ -136,7 +148,9 @@ def figures(
 
     found = [
         row("ancestors, p50", "ancestors_s", 2),
-        row("mrca of two of a family, p50", "mrca_s", 2),
+        row("mrca of two of a family, p50", "mrca_s", 2,
+            f"their mean generation: {figure(small['generation'])} and "
+            f"{figure(large['generation'])}"),
         row("aggregate of the largest clade, by the snapshot", "aggregate_s", None,
             f"clades of {small['clade']:,} and {large['clade']:,}"),
         row("building the snapshot", "snapshot_s", None,

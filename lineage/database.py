@@ -29,6 +29,9 @@ from lineage.errors import NotAllowed, RegistryUnavailable, SchemaMismatch
 FOLDER = ".lineage"
 FILE = "registry.db"
 BUSY_SECONDS = 30
+MAPPED = 1 << 28
+"""Bytes of an SQLite file that a connection maps: they count as its memory. What lies beyond is
+read into the cache, and no question was seen to take longer for it."""
 SCHEMA_LOCK = 0x6C696E65  # "line": one advisory lock of PostgreSQL for all who write
 BEGIN_TO_WRITE = f"BEGIN; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"  # one round trip
 
@@ -328,7 +331,7 @@ class Database:
             "foreign_keys=ON",
             f"synchronous={'FULL' if self.durable else 'NORMAL'}",
             "cache_size=-65536",
-            f"mmap_size={0 if self.network else 1 << 30}",
+            f"mmap_size={0 if self.network else MAPPED}",
             "temp_store=MEMORY",
         ):
             cursor.execute(f"PRAGMA {pragma}")

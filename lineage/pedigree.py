@@ -99,14 +99,17 @@ MEET = """
 WITH RECURSIVE meet(a, b, generation) AS (
   SELECT x.id, y.id, x.generation FROM organism x CROSS JOIN organism y WHERE x.id = ? AND y.id = ?
   UNION ALL
-  SELECT n.id, CASE WHEN x.jump <> y.jump THEN y.jump
+  SELECT n.id, CASE WHEN x.jump <> y.jump OR j.generation = x.generation - 1 THEN y.jump
       ELSE (SELECT e.parent FROM edge e WHERE e.child = y.id) END, n.generation
-  FROM meet CROSS JOIN organism x CROSS JOIN organism y CROSS JOIN organism n
+  FROM meet CROSS JOIN organism x CROSS JOIN organism y CROSS JOIN organism j CROSS JOIN organism n
   WHERE meet.a <> meet.b AND meet.generation > 0 AND x.id = meet.a AND y.id = meet.b
-    AND n.id = CASE WHEN x.jump <> y.jump THEN x.jump
+    AND j.id = x.jump
+    AND n.id = CASE WHEN x.jump <> y.jump OR j.generation = x.generation - 1 THEN x.jump
       ELSE (SELECT e.parent FROM edge e WHERE e.child = x.id) END
 )
 SELECT a FROM meet WHERE a = b"""
+# A jump is as long as the generation says, so that both lead to one generation. Where it leads to
+# the parent, the link need not be read.
 
 COMMON = """
 WITH RECURSIVE

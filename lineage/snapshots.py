@@ -172,15 +172,14 @@ def _tables(connection: Connection, begun: Snapshot) -> dict[str, Iterator[tuple
     scored = np.searchsorted(ids, scored)
     counts = living[scored] == 1
     scored, niche, value = pre[scored[counts]], niche[counts], value[counts]
+    spread = _spread(number, niche, value)
     order = np.lexsort((niche, scored))
     return {
-        "label": _rows(
-            number, np.arange(len(ids)), last[at], ids[at], living[at], generation[at], joules[at]
-        ),
+        "label": _rows(number, pre, last, ids, living, generation, joules, order=at),
         "stripe": _stripes(number, last[at], living[at], generation[at]),
         "graft": _rows(number, grafts[:, 0], grafts[:, 1]),
-        "label_score": _rows(number, scored[order], niche[order], value[order]),
-        "label_niche": _spread(number, niche, value),
+        "label_score": _rows(number, scored, niche, value, order=order),
+        "label_niche": spread,
     }
 
 
@@ -241,12 +240,12 @@ def _preorder(generation: Array, child: Array, parent: Array) -> tuple[Array, Ar
     count = len(generation)
     above = np.full(count, -1)
     above[child] = parent
-    up, size = above.tolist(), [1] * count
-    older = np.argsort(generation, kind="stable").tolist()
-    for own in reversed(older):
-        if up[own] >= 0:
-            size[up[own]] += size[own]
-    sizes = np.array(size, np.int64)
+    sizes = np.ones(count, np.int64)
+    up, size = above.data, sizes.data  # numbers one by one, and no list of them
+    children = np.argsort(generation, kind="stable")
+    children = children[above[children] >= 0]
+    for own in children[::-1].copy().data:
+        size[up[own]] += size[own]
     founders = np.flatnonzero(above < 0)
     founders = founders[np.argsort(-sizes[founders], kind="stable")]
     pre = np.empty(count, np.int64)
@@ -259,20 +258,21 @@ def _preorder(generation: Array, child: Array, parent: Array) -> tuple[Array, Ar
     before -= np.maximum.accumulate(np.where(first, before, 0))
     offset = np.zeros(count, np.int64)
     offset[child] = before + 1
-    places, offsets = pre.tolist(), offset.tolist()
-    for own in older:  # parents before their children
-        if up[own] >= 0:
-            places[own] = places[up[own]] + offsets[own]
-    pre = np.array(places, np.int64)
+    places, offsets = pre.data, offset.data
+    for own in children.data:  # parents before their children
+        places[own] = places[up[own]] + offsets[own]
     return pre, pre + sizes - 1
 
 
-def _rows(number: int, *columns: Array) -> Iterator[tuple[Any, ...]]:
-    """Rows of a table, chunk by chunk as plain numbers; NaN as None."""
+def _rows(
+    number: int, *columns: Array, order: Array | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of a table, in this order of them, chunk by chunk as plain numbers; NaN as None."""
     for start in range(0, len(columns[0]), CHUNK):
+        chunk = slice(start, start + CHUNK)
         plain: list[Iterable[Any]] = []
         for column in columns:
-            values = column[start : start + CHUNK].tolist()
+            values = column[chunk if order is None else order[chunk]].tolist()
             if column.dtype == float:
                 values = [None if value != value else value for value in values]
             plain.append(values)
