@@ -108,6 +108,7 @@ def groups(size: Size, folder: Path, with_mlflow: bool) -> Groups:
 
     def selects() -> Iterator[Figure]:
         yield from selecting.selection(large(), size.large, size.rounds)
+        yield from selecting.new_scores(large(), size.large, size.rounds)
         yield from selecting.noise(size.niches)
         yield selecting.three_objectives(folder, 200_000, size.rounds, with_mlflow)
 

@@ -4,6 +4,7 @@ often it is wrong where scores are noisy."""
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -12,12 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import NormalDist, median
 
+import numpy as np
+
+import lineage
 from bench import raw
 from bench.peers import environment
 from bench.timing import Figure, against, figure, in_turn, peak, seconds
 from bench.timing import raw as raw_of
-from lineage import database
-from lineage.selection import front
+from lineage import Score, database, store
+from lineage.registry import Registry
+from lineage.selection import front as fronts
+from lineage.selection import news
+from lineage.selection.policy import FRONTIER
 
 # The query of DESIGN.md, section 6. Bare: no vital status, no ghosts, no estimates, no adapter that
 # costs what its base costs too, no files here or elsewhere, no errors, no dominators, no guards.
@@ -71,10 +78,8 @@ def selection(path: Path, size: int, rounds: int) -> list[Figure]:
 
 def _swept(registry: database.Database) -> int:
     """How many are obsolete everywhere, each with a dominator."""
-    import numpy as np
-
     with registry.read() as connection:
-        found = front.sweep(connection)
+        found = fronts.sweep(connection)
         assert (found.dominators(np.flatnonzero(found.verdict == 2)) >= 0).all()
         return len(found.obsolete()[0])
 
@@ -98,6 +103,89 @@ def swept(path: str) -> None:
     _swept(registry)
     registry.close()
     print(peak())
+
+
+SCORES = 1_000
+
+
+def new_scores(path: Path, size: int, rounds: int) -> list[Figure]:
+    """What a policy has to say after new scores: the niches where they are, judged again. A round
+    scores 1,000 organisms of another niche anew; the last, 1,000 of all niches."""
+    with lineage.open(path, command="bench") as registry:
+        with registry.database.read() as connection:
+            usual = connection.rows(
+                """SELECT niche, count(*) FROM standing GROUP BY niche
+                   ORDER BY abs(count(*) - (SELECT count(*) FROM standing) / 200) LIMIT ?""",
+                (2 * rounds,),
+            )
+        judged, whole, marked = [], [], []
+        for niche, _ in usual[:rounds]:
+            _score(registry, niche, rounds)
+            judged.append(timed(lambda: _news(registry)))
+            whole.append(timed(lambda: registry.select(new=True, details=40)))
+        for niche, _ in usual[rounds:]:
+            _mark(registry, niche)
+            _score(registry, niche, rounds)
+            marked.append(timed(lambda: _news(registry)))
+        _score(registry, None, rounds)
+        spread = timed(lambda: _news(registry))
+        rows = _news(registry)
+    return [
+        Figure(
+            f"verdicts after {SCORES:,} new scores, of {size:,} scored organisms in 200 niches",
+            "≤ 50 ms",
+            f"{seconds(median(judged))}",
+            median(judged) <= 0.050,
+            {"judged_s": judged, "whole_s": whole, "marked_s": marked, "spread_s": spread},
+            f"{rounds} rounds, each of another niche with {usual[0][1]:,} standings or so. The "
+            f"whole plan, with guards and the first 40: {seconds(median(whole))}. Where all that "
+            f"is beaten in the niche is marked: {seconds(median(marked))}. Of scores in all "
+            f"niches: {seconds(spread)}, as {rows:,} standings are judged.",
+        )
+    ]
+
+
+def timed(ask: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    ask()
+    return time.perf_counter() - begin
+
+
+def _score(registry: Registry, niche: int | None, seed: int) -> None:
+    """Apply the policy, so that what comes now is new, and score so many of a niche, or of all."""
+    of = "" if niche is None else f"WHERE niche = {niche}"
+    chance = random.Random(seed)
+    with registry.store.act() as act:
+        news.applied(act, FRONTIER, "bench", 1, 0)
+        own, last = act.connection.row("SELECT min(organism), max(organism) FROM standing")
+        rows = act.connection.rows(f"SELECT organism, niche, value FROM standing {of}") if of else [
+            row for at in (chance.randint(own, last) for _ in range(2 * SCORES))
+            for row in act.connection.rows(
+                """SELECT f.organism, f.niche, f.value FROM fitness f
+                   WHERE f.organism = ? AND f.current = 1 LIMIT 1""", (at,))
+        ]  # fmt: skip
+        known = fronts.niches(act.connection)
+        wanted = [(one, Score(known[where][0], value * chance.uniform(0.9, 1.1)))
+                  for one, where, value in chance.sample(rows, SCORES)]  # fmt: skip
+        act.events((one, "scored", {}) for one, _ in act.add_scores(wanted))
+
+
+def _mark(registry: Registry, niche: int) -> None:
+    """Mark all that is beaten in a niche."""
+    with registry.store.act() as act:
+        beaten = fronts.within(act.connection, niche).obsolete()[0].tolist()
+        body = {"rule": "dominated", "policy": FRONTIER.name, "run": "bench"}
+        store.mark(act, "selected_against", "selected_against", [(own, body) for own in beaten])
+
+
+def _news(registry: Registry) -> int:
+    """Judge what is new, each with its dominator; how many standings that are."""
+    with registry.database.read() as connection:
+        told = news.since_applied(connection, FRONTIER)
+        assert told is not None
+        found = fronts.sweep(connection, FRONTIER, told.niches)
+        found.dominators(np.flatnonzero(found.verdict == 2))
+        return len(found)
 
 
 EXAMPLES = (200, 1_000, 10_000)
@@ -141,8 +229,6 @@ def noise(seeds: int) -> list[Figure]:
 
 def _rates(examples: int, level: float, seeds: int) -> tuple[float, float]:
     """The share of true front members that is retired, and of the truly obsolete that is."""
-    import numpy as np
-
     from lineage.selection import dominance
 
     z = NormalDist().inv_cdf(level) if level else 0.0
@@ -176,8 +262,6 @@ def _rates(examples: int, level: float, seeds: int) -> tuple[float, float]:
 def three_objectives(folder: Path, size: int, rounds: int, with_peers: bool = True) -> Figure:
     """The undominated in fitness, joules and bytes, beside moocore and paretoset, which live in the
     environment of the benchmarks. All must keep as many."""
-    import numpy as np
-
     from lineage.selection import dominance
 
     chance = np.random.default_rng(1)

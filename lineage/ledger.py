@@ -429,19 +429,22 @@ def tags(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[tuple[st
 
 
 # Whatever something that is not culled needs at run time, through any chain.
-LOAD_BEARING = """
+_LOAD_BEARING = """
 WITH RECURSIVE borne(id) AS (
   SELECT e.parent FROM edge e JOIN organism o ON o.id = e.child
-  WHERE e.needed = 1 AND o.status <> 'culled' {scope}
+  WHERE e.needed = 1 AND o.status <> 'culled'
   UNION
   SELECT e.parent FROM borne CROSS JOIN edge e WHERE e.child = borne.id AND e.needed = 1
 )
 SELECT id FROM borne"""
 
 
-def load_bearing(connection: Connection, ids: Sequence[int]) -> set[int]:
-    """Those of a few organisms that something not culled needs at run time. Most are by a child,
-    and the first such child is enough: an organism may have hundreds of thousands."""
+def load_bearing(connection: Connection, ids: Sequence[int] | None = None) -> set[int]:
+    """What something not culled needs at run time: all of it, or those of a few organisms. Most of
+    these are by a child, and the first such child is enough: an organism may have hundreds of
+    thousands."""
+    if ids is None:
+        return {row[0] for row in connection.rows(_LOAD_BEARING)}
     borne = {
         row[0]
         for row in connection.rows(

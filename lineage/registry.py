@@ -56,7 +56,7 @@ from lineage.references import resolve
 from lineage.registration import Registered, Registration, register, registration
 from lineage.regression import Bisection, Evaluate
 from lineage.relocation import Relocation
-from lineage.selection import niches, planfile
+from lineage.selection import news, niches, planfile
 from lineage.selection import plan as selection
 from lineage.selection.niches import MOST, Competition, Limit, Population
 from lineage.selection.plan import Decision, Explanation, Plan
@@ -890,6 +890,7 @@ class Registry:
         policy: Policy | str = FRONTIER,
         *,
         apply: bool = False,
+        new: bool = False,
         details: int | None = None,
         write_plan: str | os.PathLike[str] | None = None,
         from_plan: str | os.PathLike[str] | None = None,
@@ -899,6 +900,9 @@ class Registry:
         Policy, or what `lineage.selection.policy.load` takes. `details` limits how many organisms
         the plan spells out.
 
+        `new` judges those alone that stand in a niche where something happened since the policy was
+        applied last, and all where it never was; InvalidValue for a policy with a budget.
+
         `write_plan` keeps the plan in a new file. `from_plan` takes the plan of a file, exactly,
         with its policy; an Outdated error says what changed since that matters."""
         if isinstance(policy, str):
@@ -907,7 +911,7 @@ class Registry:
         def decide(connection: Connection) -> Decision:
             if from_plan is not None:
                 return planfile.decide(connection, from_plan)
-            return selection.decide(connection, policy)
+            return selection.decide(connection, policy, new)
 
         if not apply:
             with self._read() as connection:
@@ -920,6 +924,8 @@ class Registry:
             plan = selection.told(act.connection, decision, details)
             run = selection.new_run()
             marked, revived = selection.apply(act, decision, run)
+            if from_plan is None:
+                news.applied(act, decision.policy, run, marked, revived)
             return replace(plan, marked=marked, revived=revived, run=run)
 
     def niches(

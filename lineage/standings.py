@@ -72,7 +72,6 @@ LEFT JOIN first q ON q.organism = o.id
 WHERE {within} f.organism = o.id AND f.current = 1"""
 
 
-# Whoever needs one of them to run, through any chain, costs what it costs.
 _BELOW = """WITH RECURSIVE below(id, needed) AS (
   SELECT i.id, 1 FROM {ids} AS i
   UNION
@@ -81,13 +80,26 @@ _BELOW = """WITH RECURSIVE below(id, needed) AS (
 SELECT id FROM below"""
 
 
+def with_dependents(connection: Connection, organisms: Iterable[int]) -> list[int]:
+    """These, and whoever needs one of them to run, through any chain: it costs what they cost."""
+    rows = connection.rows(_BELOW.format(ids=connection.ids), (connection.pack(organisms),))
+    return [row[0] for row in rows]
+
+
+def niches(connection: Connection, organisms: Iterable[int]) -> list[int]:
+    """The niches where these organisms have, or ever had, a score."""
+    rows = connection.rows(
+        f"""SELECT DISTINCT f.niche FROM {connection.ids} AS i CROSS JOIN fitness f
+            WHERE f.organism = i.id ORDER BY f.niche""",
+        (connection.pack(organisms),),
+    )
+    return [row[0] for row in rows]
+
+
 def settle(connection: Connection, organisms: Iterable[int], costs_too: bool) -> None:
     """Make the standings of organisms what they should be; where what serving them costs may have
     changed (`costs_too`), also of all that need them to run."""
-    packed = connection.pack(organisms)
-    if costs_too:
-        found = connection.rows(_BELOW.format(ids=connection.ids), (packed,))
-        packed = connection.pack(row[0] for row in found)
+    packed = connection.pack(with_dependents(connection, organisms) if costs_too else organisms)
     forget(connection, packed)
     connection.execute(
         f"""INSERT INTO standing ({_LISTED}) WITH RECURSIVE

@@ -337,6 +337,7 @@ INSTEAD = {
     "described": "`lineage retract REF --reason WHY` strikes the registration out.",
     "united": "Two that turned out to be the same stay one.",
     "imported": "`lineage db restore FILE` brings back a backup from before the import.",
+    "selected": "`lineage revive --run ID` takes its marks back.",
     "repaired": "What is derived is what it has to be.",
     "reinstated": "`lineage retract REF --reason WHY` strikes it out again.",
     "link_set_aside": "Nothing was changed: the link would have closed a circle.",

@@ -943,6 +943,8 @@ WORDINGS: dict[str, Callable[[Mapping[str, Any]], str | list[str]]] = {
     "protected": lambda body: body.get("reason", ""),
     "unprotected": lambda body: body.get("reason", ""),
     "selected_against": _selected_body,
+    "selected": lambda body: f"by {body['policy']}: {body['marked']:,} marked"
+    + (f", {body['revived']:,} revived" if body["revived"] else "") + f", run {body['run']}",
     "leased": lambda body: f"to {body['holder']} until {body['until'][:16].replace('T', ' ')} UTC",
     "released": lambda body: f"by {body['holder']}",
     "revived": lambda body: body.get("reason", ""),

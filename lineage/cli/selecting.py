@@ -45,6 +45,9 @@ MOST = 1000
     metavar="NAME|FILE[:NAME]",
     help="frontier (the default), best-per-niche, storage, trainer-rotation; or a TOML file.",
 )
+@click.option(
+    "--new", is_flag=True, help="Judge only niches with news since the policy was applied last."
+)
 @click.option("--describe", is_flag=True, help="Say what the policy does, and do nothing.")
 @click.option(
     "--simulate",
@@ -66,6 +69,7 @@ MOST = 1000
 def select(
     apply: bool,
     policy: str,
+    new: bool,
     describe: bool,
     simulate: Sequence[str],
     write_plan: str | None,
@@ -90,6 +94,8 @@ def select(
         return
     if (simulate or write_plan) and apply:
         raise click.UsageError("--apply acts; --simulate and --write-plan only look. Choose one.")
+    if new and (simulate or from_plan):
+        raise click.UsageError("--new judges anew; --simulate and --from-plan do not. Choose one.")
     if output and (simulate or not output.lower().endswith((".html", ".htm"))):
         raise click.UsageError("--output draws a plan as a page, FILE.html; --simulate has none.")
     registry = open_registry()
@@ -99,7 +105,7 @@ def select(
     if limit is None and not as_json and (output or sys.stdout.isatty()):
         limit = MOST if output else SHOWN
     plan = registry.select(
-        chosen, apply=apply, details=limit, write_plan=write_plan, from_plan=from_plan
+        chosen, apply=apply, new=new, details=limit, write_plan=write_plan, from_plan=from_plan
     )
     drawn = None if output is None else _draw(registry, plan, chosen, from_plan, output)
     if as_json:
@@ -107,7 +113,7 @@ def select(
     elif drawn is not None:
         click.echo(drawn)
     elif sys.stdout.isatty():
-        say(plan, _asked(policy, from_plan))
+        say(plan, _asked(policy, from_plan) + " --new" * new)
     else:
         table((), _rows(plan.proposals))
     if write_plan and not as_json:
@@ -196,7 +202,7 @@ def say(plan: Plan, asked: str = "") -> None:
         if plan.proposed > len(plan.proposals):
             click.echo(f"… and {plan.proposed - len(plan.proposals):,} more: --limit shows them.")
     click.echo()
-    for lines in (_frees, _budget, _kept, _unknown, _revivals):
+    for lines in (_news, _frees, _budget, _kept, _unknown, _revivals):
         for line in lines(plan):
             click.echo(paragraph(line))
     if line := _next(plan, asked):
@@ -294,6 +300,13 @@ def _kept(plan: Plan) -> Iterator[str]:
             f"Contested, and kept: {plan.contested:,} whom only organisms dominate that are "
             "dominated themselves."
         )
+
+
+def _news(plan: Plan) -> Iterator[str]:
+    from lineage.trees.plan import news
+
+    if told := news(plan):
+        yield told
 
 
 def _frees(plan: Plan) -> Iterator[str]:

@@ -55,11 +55,9 @@ def _all(policy: Policy) -> str:
     return _STORED if policy.cost == "bytes" else _COSTED
 
 
-# The marks of all that are marked, the last one last; `rule` and `policy` tell how it came.
-MARKED = """
-SELECT e.organism, e.body FROM organism o CROSS JOIN event e
-WHERE o.status = 'selected_against' AND e.organism = o.id AND e.kind = 'selected_against'
-ORDER BY e.id"""
+_UNLIKE = """
+SELECT DISTINCT i.id FROM {ids} AS i CROSS JOIN event e WHERE e.organism = i.id
+  AND e.kind = 'selected_against' AND substr(e.body, 1, ?) <> ?"""
 
 DOMINATED = "dominated"
 
@@ -112,6 +110,8 @@ class Sweep:
 
         self.policy = policy
         self.columns = columns
+        self.about: Ints | None = None
+        """Whom the answers below are about; None for all."""
         self._kinds(kinds)
         self._reaches(directions, metrics)
         self._groups()
@@ -204,12 +204,17 @@ class Sweep:
 
         return np.unique(self.columns["organism"][self.verdict == verdict])
 
+    def _asked(self, organisms: Ints) -> Ints:
+        import numpy as np
+
+        return organisms if self.about is None else np.intersect1d(organisms, self.about)
+
     def obsolete(self) -> tuple[Ints, Ints]:
         """The organisms all of whose standings are obsolete: those alive, and those marked."""
         import numpy as np
 
         owners = self.columns["organism"]
-        beaten = np.setdiff1d(np.unique(owners), owners[self.verdict < 2])
+        beaten = self._asked(np.setdiff1d(np.unique(owners), owners[self.verdict < 2]))
         marked = np.unique(owners[self.columns["marked"]])
         return np.setdiff1d(beaten, marked), np.intersect1d(beaten, marked)
 
@@ -305,13 +310,13 @@ class Sweep:
         """All living organisms with a standing."""
         import numpy as np
 
-        return np.unique(self.columns["organism"][~self.columns["marked"]])
+        return self._asked(np.unique(self.columns["organism"][~self.columns["marked"]]))
 
     def marked_no_more(self) -> list[int]:
         """The marked that are not obsolete any more."""
         import numpy as np
 
-        marked = np.unique(self.columns["organism"][self.columns["marked"]])
+        marked = self._asked(np.unique(self.columns["organism"][self.columns["marked"]]))
         found: list[int] = np.setdiff1d(marked, self.obsolete()[1]).tolist()
         return found
 
@@ -387,23 +392,51 @@ def _kinds_of_meters(connection: Connection) -> dict[int, int]:
     return kinds
 
 
-def other_marks(connection: Connection, policy: Policy) -> list[int]:
-    """Organisms whose last mark came by another rule than dominance, or by another policy."""
-    last = dict(connection.execute(MARKED))
+def _other_marks(connection: Connection, policy: Policy, marked: Sequence[int]) -> list[int]:
+    """Of the marked, those whose last mark came by another rule than dominance, or by another
+    policy. Their marks begin otherwise."""
     own = store.body_text({"rule": DOMINATED, "policy": policy.name})[:-1]
-    return [one for one, body in last.items() if not (body.startswith(own) or _ours(body, policy))]
+    unlike = connection.rows(
+        _UNLIKE.format(ids=connection.ids), (connection.pack(marked), len(own), own)
+    )
+    last = marks(connection, [row[0] for row in unlike])
+    return [one for one, told in last.items() if not _ours(told, policy)]
 
 
-def _ours(body: str, policy: Policy) -> bool:
-    told = json.loads(body)
+def marks(connection: Connection, organisms: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What the last mark of each of these organisms tells: its `rule`, `policy`, `run`."""
+    rows = connection.execute(
+        f"""SELECT e.organism, e.body FROM {connection.ids} AS i CROSS JOIN event e
+            WHERE e.organism = i.id AND e.kind = 'selected_against' ORDER BY e.id""",
+        (connection.pack(organisms),),
+    )
+    return {own: json.loads(body) for own, body in dict(rows).items()}
+
+
+def _ours(told: dict[str, Any], policy: Policy) -> bool:
     rule, name = told.get("rule", DOMINATED), told.get("policy", FRONTIER.name)
     return bool(rule == DOMINATED and name == policy.name)
 
 
-def sweep(connection: Connection, policy: Policy = FRONTIER) -> Sweep:
-    """The verdicts on all standings in the niches that a policy counts. Linear in the registry, and
-    about 100 bytes of memory a standing. Nothing is written."""
-    return _swept(connection, policy, everything(policy), ())
+def sweep(
+    connection: Connection, policy: Policy = FRONTIER, niches: Sequence[int] | None = None
+) -> Sweep:
+    """The verdicts on all standings in the niches that a policy counts; about those alone that
+    stand in some `niches`, where such are given: then these are read, and the other niches of who
+    lives and is obsolete in all of them. Linear in what is read, and about 100 bytes of memory a
+    standing. Nothing is written."""
+    if niches is None:
+        return _swept(connection, policy, everything(policy), ())
+    import numpy as np
+
+    found = _within(connection, policy, niches)
+    about = np.unique(found.columns["organism"])
+    # who is marked was obsolete in the others too, or it would have been revived
+    wanted = {*niches, *standings.niches(connection, found.obsolete()[0].tolist())}
+    if len(wanted) > len(niches):
+        found = _within(connection, policy, sorted(wanted))
+    found.about = about
+    return found
 
 
 def around(connection: Connection, own: int, policy: Policy = FRONTIER) -> Sweep:
@@ -413,7 +446,12 @@ def around(connection: Connection, own: int, policy: Policy = FRONTIER) -> Sweep
 
 def within(connection: Connection, niche: int, policy: Policy = FRONTIER) -> Sweep:
     """The verdicts in one niche."""
-    return _swept(connection, policy, f"{everything(policy)} AND f.niche = ?", (niche,))
+    return _within(connection, policy, [niche])
+
+
+def _within(connection: Connection, policy: Policy, niches: Sequence[int]) -> Sweep:
+    sql = f"{everything(policy)} AND f.niche IN (SELECT i.id FROM {connection.ids} AS i)"
+    return _swept(connection, policy, sql, (connection.pack(niches),))
 
 
 def value_of(one: Standing, direction: str | None) -> float:
@@ -430,7 +468,8 @@ def _swept(
     counted = [key for key, (niche, way) in known.items() if way and counts(policy, niche)]
     columns = _columns(connection, sql, params)
     keep = np.isin(columns["niche"], np.asarray(counted, np.int32))
-    aside = [one for one in other_marks(connection, policy) if one != own]
+    marked = np.unique(columns["organism"][columns["marked"]]).tolist()
+    aside = [one for one in _other_marks(connection, policy, marked) if one != own]
     if aside:
         keep &= ~np.isin(columns["organism"], np.asarray(aside, np.int64))
     if not keep.all():

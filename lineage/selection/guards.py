@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from lineage import ledger
 from lineage.database import Connection
-from lineage.ledger import LOAD_BEARING
 from lineage.organism import Organism
 from lineage.selection.policy import Policy
 from lineage.store import micros, now
@@ -14,25 +16,34 @@ FOUNDER, YOUNG, LOAD, LEASED, ALIASED, PROTECTED = (
 )  # fmt: skip
 
 
-def guarded(connection: Connection, policy: Policy, at: int | None = None) -> dict[int, str]:
-    """By organism what guards it; of several the strongest. `at` is now, in microseconds."""
+def guarded(
+    connection: Connection,
+    policy: Policy,
+    at: int | None = None,
+    among: Sequence[int] | None = None,
+) -> dict[int, str]:
+    """By organism what guards it; of several the strongest. `at` is now, in microseconds. Where
+    some are given (`among`), the registry is asked about these, and others may be left out."""
     at = now() if at is None else at
     found: dict[int, str] = {}
+    rows, params = "FROM organism o WHERE", list[Any]()
+    if among is not None:
+        rows = f"FROM {connection.ids} AS i CROSS JOIN organism o WHERE o.id = i.id AND"
+        params = [connection.pack(among)]
     if policy.keep_founders:
         found.update(dict.fromkeys(only_founders(connection), FOUNDER))
     if policy.grace:
         since = at - int(policy.grace * 1e6)
-        sql = "SELECT id FROM organism WHERE registered > ?"
-        found.update((own, YOUNG) for (own,) in connection.rows(sql, (since,)))
-    sql = f"SELECT id FROM ({LOAD_BEARING.format(scope='')}) AS borne"
-    found.update((own, LOAD) for (own,) in connection.rows(sql))
+        sql = f"SELECT o.id {rows} o.registered > ?"
+        found.update((own, YOUNG) for (own,) in connection.rows(sql, (*params, since)))
+    found.update(dict.fromkeys(ledger.load_bearing(connection, among), LOAD))
     sql = "SELECT organism FROM lease WHERE until > ?"
     found.update((own, LEASED) for (own,) in connection.rows(sql, (at,)))
     sql = f"SELECT a.organism FROM {connection.texts} AS i JOIN alias a ON a.alias = i.id"
-    rows = connection.rows(sql, (connection.pack(policy.aliases),))
-    found.update((own, ALIASED) for (own,) in rows)
-    sql = "SELECT id FROM organism WHERE protected = 1"
-    found.update((own, PROTECTED) for (own,) in connection.rows(sql))
+    aliased = connection.rows(sql, (connection.pack(policy.aliases),))
+    found.update((own, ALIASED) for (own,) in aliased)
+    protected = connection.rows(f"SELECT o.id {rows} o.protected = 1", params)
+    found.update((own, PROTECTED) for (own,) in protected)
     return found
 
 

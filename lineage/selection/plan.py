@@ -7,26 +7,26 @@ import json
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 from lineage import ledger, store
 from lineage.answers import Answer
 from lineage.database import Connection
-from lineage.errors import NotFound
+from lineage.errors import InvalidValue, NotFound
 from lineage.organism import Event, Niche, Organism
 from lineage.selection import budget as budgets
 from lineage.selection import front as fronts
-from lineage.selection import guards, keepers
+from lineage.selection import guards, keepers, news
 from lineage.selection.front import DOMINATED, Judged, Sweep
+from lineage.selection.news import News
 from lineage.selection.policy import FRONTIER, KWH, Policy
 from lineage.store import Act
 
 CHUNK = 5000
 
-UNSCORED = """
-FROM organism o WHERE o.status = 'alive' AND o.ghost = 0 AND o.same_as IS NULL AND NOT EXISTS (
-  SELECT 1 FROM fitness f JOIN niche n ON n.id = f.niche
+_SCORED = """EXISTS (SELECT 1 FROM fitness f JOIN niche n ON n.id = f.niche
   WHERE f.organism = o.id AND f.current = 1 AND n.direction IS NOT NULL)"""
 
 
@@ -141,7 +141,8 @@ class Plan(Answer):
     (`disputed` are the first of them); `exact` the proposals that rest on values without errors.
     `revivable` counts the marked that are obsolete no more. `marked` and `revived`: how many were
     when the plan was applied, None for a dry run; `run` names that application. `frees` is what all
-    proposals free together."""
+    proposals free together. Of a plan of what is new: `since` when, and in which `niches`; then its
+    counts are of who stands in these."""
 
     _rows: ClassVar[str] = "proposals"
 
@@ -161,6 +162,8 @@ class Plan(Answer):
     revivals: tuple[Organism, ...]
     disputed: tuple[Organism, ...] = ()
     budget: Spent | None = None
+    since: datetime | None = None
+    niches: tuple[Niche, ...] = ()
     marked: int | None = None
     revived: int | None = None
     run: str | None = None
@@ -206,7 +209,8 @@ class Explanation(Answer):
 @dataclass(frozen=True, slots=True)
 class Decision:
     """All that was decided, as ids: whom to propose and by which rule, who is kept and by what,
-    whom to revive, how the budget stands, and the sweep it rests on."""
+    whom to revive, how the budget stands, the sweep it rests on, and the news that it is about,
+    None for all."""
 
     proposed: Mapping[int, str]
     kept: Sequence[tuple[int, str]]
@@ -214,19 +218,29 @@ class Decision:
     spent: Spent | None
     sweep: Sweep
     policy: Policy
+    news: News | None = None
 
 
-def decide(connection: Connection, policy: Policy = FRONTIER) -> Decision:
-    """Section 4 of docs/selection.md, in its order."""
+def decide(connection: Connection, policy: Policy = FRONTIER, new: bool = False) -> Decision:
+    """Section 4 of docs/selection.md, in its order. With `new`, of those alone that stand in a
+    niche where something happened since the policy was applied last (section 6)."""
     at = store.now()
-    sweep = fronts.sweep(connection, policy)
+    if new and (policy.budget or policy.retire == "all"):
+        why = "has a budget" if policy.budget else "retires all that nothing keeps"
+        raise InvalidValue(
+            f"policy {policy.name} {why}, so that it is about more than some niches. Leave --new "
+            "out."
+        )
+    told = news.since_applied(connection, policy) if new else None
+    sweep = fronts.sweep(connection, policy, told.niches if told else None)
     found = {"dominated": lambda: sweep.obsolete()[0], "scored": sweep.living}.get(policy.retire)
     wanted = found().tolist() if found else _living(connection)
     scope = keepers.in_scope(connection, policy, at)
     candidates = [own for own in wanted if scope is None or own in scope]
     spared = keepers.kept(connection, policy, at)
     spared.update(dict.fromkeys(keepers.listed(connection, policy), "listed"))
-    spared.update(guards.guarded(connection, policy, at))
+    among = None if told is None else candidates
+    spared.update(guards.guarded(connection, policy, at, among))
     rule = DOMINATED if policy.retire == "dominated" else UNKEPT
     proposed = {own: rule for own in candidates if own not in spared}
     spent = None
@@ -239,6 +253,7 @@ def decide(connection: Connection, policy: Policy = FRONTIER) -> Decision:
         spent=spent,
         sweep=sweep,
         policy=policy,
+        news=told,
     )
 
 
@@ -292,16 +307,8 @@ def told(connection: Connection, decision: Decision, details: int | None = None)
     """A decision as a plan. `details` limits how many proposals, kept, unknown and revivals are
     spelled out."""
     sweep, ids, kept = decision.sweep, list(decision.proposed), decision.kept
-    unscored = connection.value(f"SELECT count(*) {UNSCORED}")
-    living = connection.value(
-        "SELECT count(*) FROM organism WHERE status = 'alive' AND ghost = 0 AND same_as IS NULL"
-    )
     judged = set(sweep.living().tolist())
-    uncosted = max(0, living - unscored - len(judged))
-    unknown = [(own, "score") for (own,) in connection.rows(
-        f"SELECT o.id {UNSCORED} ORDER BY o.id {_limit(details)}")]  # fmt: skip
-    if uncosted and (details is None or len(unknown) < details):
-        unknown += islice(_uncosted(connection, judged), details)
+    living, unscored, uncosted, unknown = _unjudged(connection, judged, decision.news, details)
     spelled = [own for own, _ in (*kept[:details], *unknown[:details])]
     contested = sweep.contested()
     disputed = contested[:details].tolist()
@@ -323,7 +330,37 @@ def told(connection: Connection, decision: Decision, details: int | None = None)
         revivals=tuple(named[own] for own in decision.revive[:details]),
         disputed=tuple(named[own] for own in disputed),
         budget=decision.spent,
+        since=decision.news.at if decision.news else None,
+        niches=_niches(connection, decision.news.niches) if decision.news else (),
     )
+
+
+def _niches(connection: Connection, ids: Sequence[int]) -> tuple[Niche, ...]:
+    known = fronts.niches(connection)
+    return tuple(known[own][0] for own in ids)
+
+
+def _unjudged(
+    connection: Connection, judged: set[int], told: News | None, details: int | None
+) -> tuple[int, int, int, list[tuple[int, str]]]:
+    """How many live, how many of them have no score and how many a score and no cost; and the first
+    of those, with what is missing. Of news: of those judged, and those that events tell of."""
+    rows, params = "FROM organism o WHERE", list[Any]()
+    if told is not None:
+        rows = f"FROM {connection.ids} AS i CROSS JOIN organism o WHERE o.id = i.id AND"
+        params = [connection.pack(told.organisms)]
+    living = connection.value(f"SELECT count(*) {rows} {keepers.LIVING}", params)
+    unscored = f"{rows} {keepers.LIVING} AND NOT {_SCORED}"
+    count = connection.value(f"SELECT count(*) {unscored}", params)
+    unknown = [(own, "score") for (own,) in connection.rows(
+        f"SELECT o.id {unscored} ORDER BY o.id {_limit(details)}", params)]  # fmt: skip
+    within = judged if told is None else judged & set(told.organisms)
+    uncosted = max(0, living - count - len(within))
+    if uncosted and (details is None or len(unknown) < details):
+        sql = f"SELECT o.id {rows} {keepers.LIVING} AND {_SCORED} ORDER BY o.id"
+        found = ((own, "cost") for (own,) in connection.rows(sql, params) if own not in judged)
+        unknown += islice(found, details)
+    return len(judged) + count + uncosted, count, uncosted, unknown
 
 
 def _frees(connection: Connection, decision: Decision) -> Freed:
@@ -378,17 +415,6 @@ def _limit(details: int | None) -> str:
 
 def _named(connection: Connection, ids: Sequence[int]) -> dict[int, Organism]:
     return {one.id: one for one in ledger.organisms(connection, ids)}
-
-
-def _uncosted(connection: Connection, known: set[int]) -> Iterator[tuple[int, str]]:
-    """Living organisms that have a score and are not judged: their cost is not known."""
-    for (own,) in connection.rows(
-        """SELECT DISTINCT o.id FROM organism o JOIN fitness f ON f.organism = o.id
-           JOIN niche n ON n.id = f.niche WHERE o.status = 'alive' AND o.ghost = 0
-           AND o.same_as IS NULL AND f.current = 1 AND n.direction IS NOT NULL ORDER BY o.id"""
-    ):
-        if own not in known:
-            yield own, "cost"
 
 
 def proposals(
@@ -500,7 +526,16 @@ def new_run() -> str:
 
 def revive_run(act: Act, run: str, reason: str) -> int:
     """Take back every mark of a run that still stands. NotFound where no mark is of that run."""
-    last = {own: json.loads(body) for own, body in act.connection.execute(fronts.MARKED)}
+    pattern = json.dumps({"run": run}, separators=(",", ":"))[1:-1]
+    for sign in "!%_":
+        pattern = pattern.replace(sign, f"!{sign}")
+    told = act.connection.rows(
+        """SELECT DISTINCT o.id FROM organism o CROSS JOIN event e
+           WHERE o.status = 'selected_against' AND e.organism = o.id
+             AND e.kind = 'selected_against' AND e.body LIKE ? ESCAPE '!'""",
+        (f"%{pattern}%",),
+    )
+    last = fronts.marks(act.connection, [row[0] for row in told])
     ids = [own for own, body in last.items() if body.get("run") == run]
     if not ids:
         raise NotFound(

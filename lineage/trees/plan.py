@@ -46,6 +46,8 @@ VERDICTS = {"front": "on the front", "contested": "contested"}
 
 def headline(plan: Plan) -> str:
     """What a plan comes to, in a sentence."""
+    if plan.since and not plan.living:
+        return f"Nothing is new since {plan.since:%Y-%m-%d %H:%M} UTC."
     if not plan.living:
         return "There is no living organism to judge. `lineage register` adds one."
     if not plan.proposed:
@@ -56,6 +58,16 @@ def headline(plan: Plan) -> str:
         return f"{plan.proposed:,} of {plan.living:,} living organisms {verb} kept by nothing."
     verb = _justify(plan.proposed)
     return f"{plan.proposed:,} of {plan.living:,} living organisms no longer {verb}."
+
+
+def news(plan: Plan) -> str:
+    """Of a plan of what is new: what it was about; else empty."""
+    if not plan.since or not plan.living:
+        return ""
+    return (
+        f"Judged: {counted(len(plan.niches), 'niche')} with news since "
+        f"{plan.since:%Y-%m-%d %H:%M} UTC, when the policy was applied last."
+    )
 
 
 def unkept(plan: Plan) -> bool:
@@ -188,6 +200,8 @@ def _budget(plan: Plan) -> dict[str, Any] | None:
 
 def _notes(plan: Plan) -> Iterator[str]:
     """What the plan rests on."""
+    if told := news(plan):
+        yield told
     if not plan.proposed:
         return
     if plan.frees.joules is None:
