@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
+import lineage
+from lineage.cli import drawing, main
 from lineage.organism import Niche, PowerCost, Score
 from lineage.trees import network
 from lineage.trees.family import Branch, Family, Member
-from tests.test_trees import HOSTILE, grow, organism, small_family
+from tests.test_trees import HOSTILE, grow, organism, scored, small_family
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -249,10 +252,10 @@ def large_family() -> Family:
 def test_a_thousand_and_the_rest_in_bundles(show: Open) -> None:
     page = show(large_family())
     said = page.locator(".notice").inner_text()
-    assert said == "1,000 organisms of 2,340 drawn; the others are folded into 2 bundles"
+    assert said == "1,340 more not drawn"
     assert page.locator("#rows tr").count() == 1002
     bundles = page.locator("#rows tr.more td.name").all_text_contents()
-    assert sorted(bundles) == ["+ 1,100 more", "+ 240 more"]
+    assert sorted(bundles) == ["… 1,100 more", "… 240 more"]
     page.keyboard.press("End")
     last = page.locator("#rows tr.chosen").bounding_box()
     assert last
@@ -266,6 +269,118 @@ def test_a_thousand_and_the_rest_in_bundles(show: Open) -> None:
     )
     page.keyboard.press("ArrowDown")
     assert chosen(page) == below, "a bundle is passed over"
+
+
+def folded_family() -> Family:
+    """A run of nine; of its last seven finetunes, five wicked adapters and two copies."""
+    links: dict[str, Any] = {"s0": []}
+    links |= {f"s{i}": [(f"s{i - 1}", "continue", None)] for i in range(1, 9)}
+    links |= {f"tune-{i}": [("s8", "finetune", None)] for i in range(7)}
+    links |= {f"<b>{i}</b>": [("s8", "adapter", None)] for i in range(5)}
+    links |= {f"s8-int{i}": [("s8", "quantized", None)] for i in (8, 4)}
+    struck = {"status": "selected_against"}
+    return grow(links, s3=struck | scored(2.75, 4e-6), s5=scored(2.25, 2e-6),
+                tune_1={"status": "culled"}, tune_2=scored(2.0, 1e-6),
+                tune_6={"aliases": ("best",)})  # fmt: skip
+
+
+def test_what_is_alike_shares_a_row_and_the_panel_tells_of_each(show: Open) -> None:
+    page = show(folded_family())
+    assert names(page) == [
+        "s0", "s1 … s7", "s8", "tune-0 … tune-5", "tune-6", "<b>0</b> … <b>4</b>",
+        "s8-int8, s8-int4",
+    ]  # fmt: skip
+    assert page.locator(".notice").inner_text() == "20 folded"
+    assert page.locator("#axis .what").inner_text() == "Generation, folded steps as one"
+    steps = page.locator("#rows tr").nth(1)
+    cells = [
+        steps.locator(f"td.{kind}").inner_text() for kind in ("origin", "status", "heat", "power")
+    ]
+    assert cells == ["7 steps", "1 selected against", "2.25–2.75", "2.00–4.00"]
+    legend = page.locator(".legend").inner_text()
+    assert "steps of a run, folded" in legend
+    assert "several alike" in legend
+    steps.click()
+    panel = page.locator("#panel")
+    assert chosen(page) == "s1 … s7"
+    assert "7 steps of s0." in panel.inner_text()
+    assert "1 child: s8 continue." in panel.inner_text()
+    lines = panel.locator("table").first.locator("tr")
+    assert lines.count() == 7
+    assert "2.750" in lines.nth(2).inner_text()
+    assert "✕ selected against" in lines.nth(2).inner_text()
+    panel.get_by_role("button", name="s5", exact=True).click()
+    assert chosen(page) == "s5"
+    assert "continue of s4, generation 5" in panel.inner_text()
+    assert "s6 continue." in panel.inner_text()
+    assert "1 / 2" not in panel.inner_text(), "tune-2 is better"
+    panel.get_by_role("button", name="s4", exact=True).first.click()
+    assert chosen(page) == "s4"
+    page.keyboard.press("ArrowDown")
+    assert chosen(page) == "s8"
+    assert "continue of s7" in panel.inner_text(), "not of all that share its row"
+    assert "14 children" in panel.inner_text()
+
+
+def test_search_finds_what_is_folded_and_names_it_first(show: Open) -> None:
+    page = show(folded_family())
+    page.keyboard.press("/")
+    page.keyboard.type("<b>3")
+    assert page.locator("#found").inner_text() == "1 found"
+    page.keyboard.press("Enter")
+    assert chosen(page) == "<b>0</b> … <b>4</b>"
+    assert page.locator("#panel td.who").first.inner_text() == "<b>3</b>"
+    assert page.locator("#panel b b, #rows b").count() == 0
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("finetune")
+    assert page.locator("#found").inner_text() == "7 found"
+    assert page.locator("#rows tr:not(.lost)").count() == 2
+
+
+def test_a_fold_takes_the_colour_of_the_best_and_ticks_its_steps(show: Open) -> None:
+    page = show(folded_family())
+    tree = page.locator("#network canvas").bounding_box()
+    assert tree
+    place: list[float] = page.evaluate(
+        """() => [...document.querySelectorAll("#rows tr")].map((row) => {
+            const box = row.getBoundingClientRect();
+            return box.top + box.height / 2;
+        })"""
+    )
+    step = page.evaluate("parseFloat(document.querySelectorAll('#axis span')[2].style.left)") - 28
+    lies = {"steps": (1, 1), "tunes": (3, 3), "adapters": (5, 3)}  # row, generation
+    at = {what: (28 + step * x, place[row] - tree["y"]) for what, (row, x) in lies.items()}
+    shades = {name: pixel(page, *where) for name, where in at.items()}
+    assert len(set(map(tuple, shades.values()))) == 3, "better, best, and unknown"
+    x, y = at["steps"]
+    line = [tuple(pixel(page, x - away / 2, y - 3)) for away in range(24, 60)]
+    assert len(set(line)) > 1, "ticks above the line"
+
+
+def test_all_folds_nothing_and_a_limit_counts_lines() -> None:
+    family = folded_family()
+    whole = network.render(family, title="x", all=True)
+    assert "folded" not in re.sub(
+        r"<script.*?</script>|<style.*?</style>", "", whole.split("<footer")[0]
+    )
+    assert "7 folded · 15 more not drawn" in network.render(family, title="x", most=2)
+
+
+def test_the_command_draws_a_thousand_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, out = str(tmp_path / "r.db"), tmp_path / "tree.html"
+    with lineage.open(url, durable=False) as registry:
+        registry.register(name="base")
+        for number in range(6):
+            registry.register(name=f"tune-{number}", parents="base", relation="finetune")
+        registry.register(name="lora", parents="base", relation="adapter")
+    monkeypatch.setattr(drawing, "NETWORK", 2)
+    for extra, notice in ((), "6 folded · 1 more not drawn"), (("--all",), "6 more not drawn"):
+        words = ["tree", "--format", "pyvis", "--output", str(out), "--db", url, *extra]
+        assert CliRunner().invoke(main, words).exit_code == 0
+        assert f'<span class="notice">{notice}</span>' in out.read_text("utf-8")
 
 
 def test_tree_and_table_stay_aligned_while_scrolling(show: Open) -> None:

@@ -13,9 +13,11 @@ const TREE = [200, 290];    // px of the tree, least, where generations are few 
 const ROW = [17, 26];       // px a row, least and most
 const HEAT_COLUMNS = 4;     // niches in the table
 const BAR = 46;             // px of the longest power bar
+const LISTED = 200;         // folded ones that the panel names
 
 let niche = family.niche;   // the one that colours, -1 where nothing is scored
 let chosen = -1, hovered = -1;
+let told = null;            // the organism or the line that the panel tells of
 let matches = null;         // rows found, null while nothing is searched
 let theme, network, nodes, place;
 
@@ -30,7 +32,17 @@ rows.forEach((row) => {
   row.parents.sort((a, b) => b.main - a.main);
   row.children.sort((a, b) => a.row.number - b.row.number);
 });
-const organisms = rows.filter((row) => !row.more);
+// Whom a line speaks for are organisms too: they have the line's number, and kin of their own.
+for (const row of rows) row.members?.forEach((one, k, all) => {
+  const next = (other) => [{ main: true, relation: other.origin, row: other }];
+  one.number = row.number;
+  one.parents = row.steps && k ? next(all[k - 1]) : row.parents;
+  one.children = !row.steps ? [] : k < all.length - 1 ? next(all[k + 1]) : row.children;
+});
+const lines = rows.filter((row) => !row.more);
+const ones = (row) => row.members ?? [row];
+const last = (row) => ones(row).at(-1);  // whoever has children in a line is its last
+const organisms = lines.flatMap(ones);
 const isAlive = (row) => row.status === "alive";
 const mainParent = (row) => row.parents.find((link) => link.main)?.row;
 const scoreOf = (row, which) => row.scores?.find((score) => score[0] === which);
@@ -38,7 +50,7 @@ const onFront = (row, which) => row.front?.includes(which) ?? false;
 
 // For every niche: the values of the living, and which end of them is better.
 niches.forEach((one, which) => {
-  const scored = rows.filter((row) => isAlive(row) && scoreOf(row, which));
+  const scored = organisms.filter((row) => isAlive(row) && scoreOf(row, which));
   one.sign = one.direction === "lower" ? -1 : 1;
   one.ranked = scored.sort((a, b) => one.sign * (scoreOf(b, which)[1] - scoreOf(a, which)[1]));
   one.values = one.ranked.map((row) => scoreOf(row, which)[1]);
@@ -52,10 +64,11 @@ function goodness(which, value) {
   return best === worst ? 1 : Math.min(1, Math.max(0, (value - worst) / (best - worst)));
 }
 
+/** The colour of the best of a line. */
 function colourOf(row, which) {
-  const score = which >= 0 && isAlive(row) ? scoreOf(row, which) : null;
-  const good = score ? goodness(which, score[1]) : null;
-  return good === null ? null : mixed(good * (theme.scale.length - 1));
+  const found = ones(row).filter((one) => which >= 0 && isAlive(one) && scoreOf(one, which))
+    .map((one) => goodness(which, scoreOf(one, which)[1])).filter((good) => good !== null);
+  return found.length ? mixed(Math.max(...found) * (theme.scale.length - 1)) : null;
 }
 
 function mixed(position) {
@@ -117,7 +130,7 @@ const power = ({ value, unit, source }) =>
   (source === "estimated" ? "~" : "") + figure(value, units[unit].digits);
 const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 const link = (row) => make("button", {
-  type: "button", dir: "auto", onclick: () => choose(row.number, true),
+  type: "button", dir: "auto", onclick: () => choose(row.number, true, row),
 }, short(row.name));
 const short = (name) => (name.length > 60 ? `${name.slice(0, 59)}…` : name);
 
@@ -129,7 +142,7 @@ function withPrefix(value, base, unit) {
 }
 
 function marks(row) {
-  return [
+  return row.held ?? [
     row.status === "selected against" ? "✕ selected against" : row.status === "alive" ? "" : row.status,
     row.protected ? "◆ protected" : "", row.bearing ? "load-bearing" : "",
   ].filter(Boolean).join(" · ");
@@ -159,7 +172,7 @@ function writeHeads() {
 
 function writeRows() {
   const shown = columns();
-  const most = Math.max(0, ...rows.map((row) => row.serving?.value ?? 0));
+  const most = organisms.reduce((so, one) => Math.max(so, one.serving?.value ?? 0), 0);
   at("rows").replaceChildren(...rows.map((row) => {
     const line = make("tr", { role: "row", tabIndex: -1 });
     line.setAttribute("aria-level", depth(row) + 1);
@@ -169,7 +182,7 @@ function writeRows() {
     if (row.more) {
       line.className = "more";
       line.append(
-        make("td", { role: "gridcell", className: "name" }, `+ ${row.more.toLocaleString("en")} more`),
+        make("td", { role: "gridcell", className: "name" }, row.name),
         make("td", { role: "gridcell", className: "origin" }),
         make("td", { role: "gridcell", className: "status" }, "not drawn"),
       );
@@ -200,6 +213,7 @@ function depth(row) {
 
 function heatCell(row, which) {
   const cell = make("td", { role: "gridcell", className: which === niche ? "heat chosen" : "heat" });
+  if (row.members) return rangeCell(cell, row, which);
   const score = scoreOf(row, which);
   if (!score) return cell;
   const text = scored(which, score[1]);
@@ -210,16 +224,32 @@ function heatCell(row, which) {
   return cell;
 }
 
+/** From the least to the largest, above a band with the share of each shade. */
+function rangeCell(cell, row, which) {
+  const scored = row.members.filter((one) => scoreOf(one, which));
+  if (!scored.length) return cell;
+  const front = scored.every((one) => onFront(one, which));
+  const box = make("span", { className: "range" }, front ? make("b", {}, row.ranges[which]) : row.ranges[which]);
+  const best = (one) => (isAlive(one) ? goodness(which, scoreOf(one, which)[1]) ?? -1 : -1);
+  const shades = scored.sort((a, b) => best(a) - best(b)).map((one) => colourOf(one, which) ?? theme.mute);
+  const part = (i) => `${((100 * i) / shades.length).toFixed(1)}%`;
+  const stops = shades.map((shade, i) => `${shade} ${part(i)} ${part(i + 1)}`);
+  box.style.backgroundImage = `linear-gradient(90deg, ${stops.join(",")})`;
+  cell.append(box);
+  return cell;
+}
+
 function powerCell(row, most) {
   const cell = make("td", { role: "gridcell", className: "power" });
-  if (!row.serving) return cell;
-  const unit = units.length === 1 ? "" : ` ${units[row.serving.unit].unit}`;
+  const costs = ones(row).map((one) => one.serving).filter(Boolean);
+  if (!costs.length) return cell;
+  const unit = units.length === 1 ? "" : ` ${units[costs[0].unit].unit}`;
   if (!unit) {
-    const bar = make("i");
-    bar.style.width = `${Math.max(2, (BAR * row.serving.value) / (most || 1))}px`;
+    const bar = make("i"), much = costs.reduce((so, one) => Math.max(so, one.value), 0);
+    bar.style.width = `${Math.max(2, (BAR * much) / (most || 1))}px`;
     cell.append(bar);
   }
-  cell.append(power(row.serving) + unit);
+  cell.append(row.members ? row.cost ?? "" : power(row.serving) + unit);
   return cell;
 }
 
@@ -266,7 +296,7 @@ function nodeOf(row) {
   const dashed = row.status === "culled" || row.status === "ghost";
   return {
     id: row.number, x: place.x(row), y: place.y(row),
-    size: row.more ? 0.5 : place.size * (row.shape === "dot" ? 1 : row.shape === "square" ? 0.9 : 1.15),
+    size: row.more ? 0.5 : place.size * (row.steps ? 0.7 : 1) * (row.shape === "dot" ? 1 : row.shape === "square" ? 0.9 : 1.15),
     color: { ...both, highlight: both, hover: both },
     opacity: matches && !matches.has(row.number) ? 0.25 : 1,
     borderWidth: 1.1, borderWidthSelected: 1.1,
@@ -317,7 +347,9 @@ function drawBranches(ctx) {
     const parent = mainParent(row);
     if (!parent || !seen(place.y(parent), place.y(row))) continue;
     stroke(ctx, theme.branch, 1.1, parent.status === "ghost" ? [3, 3] : [], () => elbow(ctx, parent, row));
+    if (row.steps) ticks(ctx, parent, row);
   }
+  for (const row of rows) if (row.members && !row.steps && seen(place.y(row), place.y(row))) stack(ctx, row);
   for (const edge of family.edges) {
     const parent = rows[edge.from], child = rows[edge.to];
     if (edge.main || !seen(place.y(parent), place.y(child))) continue;
@@ -361,6 +393,39 @@ function elbow(ctx, parent, child) {
   ctx.moveTo(px, py);
   ctx.arcTo(px, cy, cx, cy, Math.max(0, Math.min(5, (cx - px) / 2, (cy - py) / 2)));
   ctx.lineTo(cx, cy);
+}
+
+/** A tick for each folded step, or as many as can be told apart. */
+function ticks(ctx, parent, child) {
+  const y = place.y(child), end = place.x(child), room = end - place.x(parent);
+  const many = Math.min(child.members.length, Math.max(1, Math.floor(room / 3)));
+  stroke(ctx, theme.soft, 1, [], () => {
+    for (let k = 0; k < many; k += 1) {
+      const x = end - (room * k) / many;
+      ctx.moveTo(x, y - 3); ctx.lineTo(x, y + 3);
+    }
+  });
+}
+
+/** Several alike: two more shapes behind the one that is drawn. */
+function stack(ctx, row) {
+  const y = place.y(row), r = place.size;
+  const corners = {
+    square: [[-0.88, -0.88], [0.88, -0.88], [0.88, 0.88], [-0.88, 0.88]],
+    diamond: [[0, -1.25], [1.25, 0], [0, 1.25], [-1.25, 0]],
+    triangle: [[0, -1.2], [1.15, 0.85], [-1.15, 0.85]],
+  }[row.shape];
+  for (const away of [1.3, 0.65]) {
+    const x = place.x(row) + away * r;
+    const outline = () => {
+      if (!corners) ctx.arc(x, y, r, 0, 7);
+      else corners.forEach(([a, b], k) => (k ? ctx.lineTo : ctx.moveTo).call(ctx, x + a * r, y + b * r));
+      ctx.closePath();
+      ctx.fillStyle = theme.paper;
+      ctx.fill();
+    };
+    stroke(ctx, theme.faint, 1.1, [], outline);
+  }
 }
 
 /** A further parent: dotted, in the accent, as wide as its share. */
@@ -408,9 +473,11 @@ function hover(i) {
   network?.redraw();
 }
 
-/** Shows everything about row `i` (-1: about the family); `move` brings it into view and focus. */
-function choose(i, move = false) {
-  if (rows[i]?.more) i = mainParent(rows[i]).number;
+/** Shows everything about row `i` (-1: about the family), or of `one` in it; `move` brings it into view
+    and focus. */
+function choose(i, move = false, one = rows[i]) {
+  if (rows[i]?.more) one = mainParent(rows[i]), i = one?.number ?? -1;
+  told = one;
   mark(rows[Math.max(0, chosen)].line, false);
   chosen = i;
   mark(rows[Math.max(0, chosen)].line, true);
@@ -440,7 +507,7 @@ function reveal(i, focus) {
 
 function writePanel() {
   panel.classList.toggle("idle", chosen < 0);
-  panel.replaceChildren(...(chosen < 0 ? aboutFamily() : about(rows[chosen])));
+  panel.replaceChildren(...(chosen < 0 ? aboutFamily() : about(told)));
   panel.scrollTop = 0;
 }
 
@@ -468,11 +535,36 @@ function aboutFamily() {
 
 const key = (name) => make("kbd", {}, name);
 
-function about(row) {
+const close = () => make("button", {
+  className: "close", type: "button", title: "Close (Escape)", ariaLabel: "Close", onclick: () => choose(-1),
+}, "✕");
+
+/** A line that speaks for several: what they are, and each of them. */
+function aboutSeveral(row) {
+  const sought = search.value.trim().toLowerCase();
+  const found = sought ? row.members.filter((one) => hits(one, sought)) : [];
+  const listed = [...found, ...row.members.filter((one) => !found.includes(one))];
+  const value = (one) => (niche >= 0 && scoreOf(one, niche) ? scored(niche, scoreOf(one, niche)[1]) : "");
+  const body = listed.slice(0, LISTED).map((one) => make("tr", {},
+    make("td", { className: "who", dir: "auto" }, link(one)), make("td", { className: "figure" }, value(one)),
+    make("td", { className: "rank" }, marks(one))));
+  const rest = listed.length - body.length;
   return [
-    make("button", {
-      className: "close", type: "button", title: "Close (Escape)", ariaLabel: "Close", onclick: () => choose(-1),
-    }, "✕"),
+    close(),
+    make("h2", { dir: "auto", className: row.status === "selected against" ? "against" : "" }, row.name),
+    make("p", { className: row.held ? "state" : "state alive" }, row.held || "alive"),
+    madeBy(row),
+    heading(niche < 0 ? "Folded here" : `Folded here, with ${short(niches[niche].name)}`),
+    make("table", {}, make("tbody", {}, ...body)),
+    rest ? make("p", {}, `and ${rest.toLocaleString("en")} more.`) : null,
+    ...pedigree(row),
+  ].filter(Boolean);
+}
+
+function about(row) {
+  if (row.members) return aboutSeveral(row);
+  return [
+    close(),
     make("h2", { dir: "auto", className: row.status === "selected against" ? "against" : "" }, row.name),
     identity(row),
     make("p", { className: `state ${row.status}` },
@@ -505,11 +597,11 @@ function madeBy(row) {
   ].filter(Boolean);
   const text = make("p", {}, row.origin);
   row.parents.forEach((one, k) => {
-    text.append(k ? ", " : " of ", link(one.row));
+    text.append(k ? ", " : " of ", link(last(one.row)));
     if (one.share) text.append(` ${one.share}`);
-    if (one.relation !== row.origin) text.append(` (${one.relation})`);
+    if (!row.members && one.relation !== row.origin) text.append(` (${one.relation})`);
   });
-  text.append(`, generation ${row.born}`, ...facts.map((fact) => ` · ${fact}`));
+  text.append(row.members ? "." : `, generation ${row.born}`, ...facts.map((fact) => ` · ${fact}`));
   return text;
 }
 
@@ -546,7 +638,7 @@ function dominator(row, which, value) {
 
 function pedigree(row) {
   const line = [];
-  for (let up = row; up; up = mainParent(up)) line.unshift(up);
+  for (let up = row; up; up = mainParent(up) && last(mainParent(up))) line.unshift(up);
   const text = make("p", {});
   const shown = line.length > 8 ? [...line.slice(0, 3), null, ...line.slice(-4)] : line;
   shown.forEach((one, k) => {
@@ -558,9 +650,11 @@ function pedigree(row) {
   const bundles = row.children.filter((one) => one.row.more);
   const born = row.children.filter((one) => !one.row.more);
   if (born.length) {
-    below.append(`${plural(born.length, "child", "children")}: `);
+    const count = born.reduce((so, one) => so + (one.row.steps ? 1 : ones(one.row).length), 0);
+    below.append(`${plural(count, "child", "children")}: `);
     born.slice(0, 10).forEach((one, k) => {
-      below.append(k ? ", " : "", link(one.row), ` ${one.relation}${one.share ? ` (${one.share})` : ""}`);
+      const how = one.row.members ? one.row.origin : one.relation;
+      below.append(k ? ", " : "", link(one.row), ` ${how}${one.share ? ` (${one.share})` : ""}`);
     });
     below.append(born.length > 10 ? ` and ${born.length - 10} more.` : ".");
   } else if (!bundles.length) below.append("No children.");
@@ -625,10 +719,11 @@ function powerOf(row) {
 function writeLegend() {
   const used = {
     further: family.edges.some((edge) => !edge.main),
-    against: rows.some((row) => row.status === "selected against"),
-    hollow: rows.some((row) => row.status === "culled" || row.status === "ghost"),
-    protected: rows.some((row) => row.protected), front: rows.some((row) => row.front),
-    estimated: rows.some((row) => row.serving?.source === "estimated"),
+    against: organisms.some((row) => row.status === "selected against"),
+    hollow: organisms.some((row) => row.status === "culled" || row.status === "ghost"),
+    protected: organisms.some((row) => row.protected), front: organisms.some((row) => row.front),
+    estimated: organisms.some((row) => row.serving?.source === "estimated"),
+    steps: rows.some((row) => row.steps), stack: rows.some((row) => row.members && !row.steps),
     bundle: rows.some((row) => row.more),
   };
   for (const item of document.querySelectorAll(".legend li"))
@@ -660,12 +755,14 @@ function writeNiches() {
 
 const searchable = (row) => [row.name, ...(row.aliases ?? []), row.origin, row.status].join("\n").toLowerCase();
 
+const hits = (row, sought) => searchable(row).includes(sought)
+  || (sought.length > 3 && row.digest?.startsWith(sought));
+
 function find() {
   const sought = search.value.trim().toLowerCase();
-  const hits = (row) => searchable(row).includes(sought)
-    || (sought.length > 3 && row.digest?.startsWith(sought));
-  matches = sought ? new Set(organisms.filter(hits).map((row) => row.number)) : null;
-  at("found").textContent = matches ? `${matches.size.toLocaleString("en")} found` : "";
+  const found = sought ? organisms.filter((row) => hits(row, sought)) : [];
+  matches = sought ? new Set(found.map((row) => row.number)) : null;
+  at("found").textContent = matches ? `${found.length.toLocaleString("en")} found` : "";
   for (const row of rows) row.line.classList.toggle("lost", matches !== null && !matches.has(row.number));
   nodes?.update(rows.map(nodeOf));
   if (matches?.size && !matches.has(chosen)) reveal([...matches][0], false);
@@ -685,15 +782,15 @@ function onKey(event) {
   if (event.target === search) return onSearchKey(event);
   if (event.target.tagName === "SELECT") return;
   const row = rows[chosen];
-  const first = () => organisms[0], last = () => organisms[organisms.length - 1];
-  const beside = (step) => organisms[organisms.indexOf(row) + step] ?? row;
+  const first = () => lines[0], end = () => lines[lines.length - 1];
+  const beside = (step) => lines[lines.indexOf(row) + step] ?? row;
   const go = {
     ArrowDown: () => (row ? beside(1) : first()),
-    ArrowUp: () => (row ? beside(-1) : last()),
+    ArrowUp: () => (row ? beside(-1) : end()),
     ArrowLeft: () => (row ? mainParent(row) ?? row : first()),
     ArrowRight: () => (row ? row.children.find((one) => one.main && !one.row.more)?.row ?? row
       : first()),
-    Home: first, End: last,
+    Home: first, End: end,
   }[event.key];
   if (event.key === "/") search.focus();
   else if (event.key === "Escape") choose(-1);
@@ -722,7 +819,7 @@ function repaint() {
   writeRows();
   arrange();
   writeLegend();
-  choose(chosen);
+  choose(chosen, false, told);
   find();
 }
 
@@ -740,12 +837,21 @@ function arrange() {
   follow();
 }
 
-function widestName() {
+/** Columns as wide as what they say, within bounds. */
+function writeWidths() {
   const pen = document.createElement("canvas").getContext("2d");
-  pen.font = `650 13px ${getComputedStyle(document.body).fontFamily}`;
-  const label = (row) => (row.more ? "+ 10,000 more" : [row.name, ...(row.aliases ?? [])].join(" "));
-  const widest = Math.max(60, ...rows.map((row) => pen.measureText(label(row).slice(0, 80)).width));
-  document.documentElement.style.setProperty("--name", `${Math.min(230, Math.ceil(widest) + 14)}px`);
+  const { fontFamily } = getComputedStyle(document.body);
+  const column = (name, font, least, most, said) => {
+    pen.font = `${font} ${fontFamily}`;
+    const widest = rows.reduce((so, row) => Math.max(so, pen.measureText(said(row).slice(0, 80)).width), 0);
+    document.documentElement.style.setProperty(
+      `--${name}`, `${Math.min(most, Math.max(least, Math.ceil(widest) + 14))}px`);
+  };
+  column("name", "650 13px", 74, 230, (row) => [row.name, ...(row.aliases ?? [])].join(" "));
+  column("origin", "12px", 84, 120, (row) => row.origin ?? "");
+  column("status", "12px", 132, 190, (row) => row.held ?? "");
+  const beside = units.length === 1 ? "m".repeat(6) : "";  // the bar
+  column("power", "12px", 108, 180, (row) => (row.cost ? row.cost + beside : ""));
 }
 
 if (!rows.length) {
@@ -754,7 +860,7 @@ if (!rows.length) {
   for (const part of [at("colour"), panel, ...document.querySelectorAll(".legend, .find")]) part.hidden = true;
   return;
 }
-widestName();
+writeWidths();
 writeNiches();
 repaint();
 search.addEventListener("input", find);

@@ -39,11 +39,12 @@ TREES = ("newick", "nexus", "phyloxml")
 """Formats that hold one parent of each organism as a branch, and others beside it."""
 PAGES = ("html", "pyvis")
 PAPER = ("svg", "png")
-FOLDING = ("text", *PAPER, "mermaid", "dot")
+FOLDING = ("text", *PAPER, "mermaid", "dot", "pyvis")
 ORDERS = ("size", "time", "fitness")
-DRAWN = {"text": 10_000, "html": 100_000, "pyvis": 1000, "svg": 10_000, "png": 10_000}
+DRAWN = {"text": 10_000, "html": 100_000, "pyvis": 10_000, "svg": 10_000, "png": 10_000}
 """How many organisms a picture is drawn from; the others hold all. Those that fold draw the nearest
-`folding.MOST` lines of them."""
+`folding.MOST` lines of them, and the small graph NETWORK."""
+NETWORK = 1000
 LAYOUTS = ("rows", "spread")
 AXES = ("generation", "time", "step", "joules", "weights")
 COLOURS = ("fitness", "power", "relation", "status", "licence", "age")
@@ -89,8 +90,8 @@ def tree(
 ) -> None:
     """Draw REF with all that descends from it; without REF, the whole forest.
 
-    A page (html, or pyvis: a small one of up to 1,000) goes to a file, whose path is printed, and
-    so does png; the others go to standard output.
+    A page (html, or pyvis: a small one of up to 1,000 lines) goes to a file, whose path is printed,
+    and so does png; the others go to standard output.
     """
     kind = "json" if as_json and kind is None else kind or _by_ending(output)
     for option, value in (("axis", axis), ("colour", colour), ("layout", layout)):
@@ -98,7 +99,7 @@ def tree(
             raise click.UsageError(
                 f"--{option} is for {' and '.join(PAPER)}; the format here is {kind}."
             )
-    limit = None if everything and kind in FOLDING else DRAWN.get(kind)
+    limit = None if everything and kind in FOLDING and kind != "pyvis" else DRAWN.get(kind)
     family = open_registry().family(
         ref, niche=niche, limit=limit, details=_detailed(kind, colour), order=order
     )
@@ -168,7 +169,7 @@ def render(family: Family, kind: str, everything: bool = False, **how: str) -> s
     if kind == "pyvis":
         from lineage.trees import network
 
-        return network.render(family, title=title(family))
+        return network.render(family, title=title(family), all=everything, most=NETWORK)
     if kind in (*TREES, "mermaid", "dot"):
         module = importlib.import_module(f"lineage.trees.{kind}")
         folding_all = {} if kind in TREES else {"all": everything}

@@ -257,6 +257,14 @@ def called(family: Family, layout: Layout, line: Line) -> str:
     return f"{name}: {made(family, layout, line)}" + (f", {held}" if held else "")
 
 
+def apart(family: Family, lines: Sequence[Line]) -> list[str]:
+    """What has no line of its own, in words: `12 folded`, `240 more not drawn`."""
+    folded = sum(len(line.ids) for line in lines if line.folds)
+    left = sum(line.more for line in lines) or family.hidden
+    said = [f"{folded:,} folded" if folded else "", f"{left:,} more not drawn" if left else ""]
+    return [one for one in said if one]
+
+
 def generations(family: Family, layout: Layout, lines: Sequence[Line]) -> list[int]:
     """By line the longest way from a founder, counted in lines: a fold is one step of it."""
     place = places(lines)

@@ -10,7 +10,7 @@ from lineage.trees import strokes, words
 from lineage.trees.colours import STEPS
 from lineage.trees.heat import Heat
 from lineage.trees.lettering import cut, width
-from lineage.trees.sheet import NESTED, PAD, Sheet, joules_said, sizes
+from lineage.trees.sheet import NESTED, PAD, Sheet, sizes
 from lineage.trees.stems import Stem
 from lineage.trees.strokes import RADIUS, SHAPES, SMALL
 
@@ -139,7 +139,7 @@ def _words(sheet: Sheet) -> Iterator[tuple[Sign, float, str]]:
     members = list(sheet.family.members.values())
     if any(one.front for one in members):
         yield _nothing, 0, "bold: on the front of its niche"
-    if any("~" in (joules_said(sheet.joules, [one]) or "") for one in members):
+    if any("~" in (words.joules_said(sheet.joules, [one]) or "") for one in members):
         yield _nothing, 0, "~ estimated"
     if any(line.more for line in sheet.lines):
         yield _nothing, 0, "… not drawn"

@@ -1,11 +1,12 @@
-"""The small interactive graph: a family of up to a thousand as one HTML page that needs nothing but
-itself. pyvis holds nodes and edges, our layout places them, and our own template draws the page."""
+"""The small interactive graph: up to a thousand lines of a family as one HTML page that needs
+nothing but itself. pyvis holds nodes and edges, our layout places them, our template draws them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -17,22 +18,17 @@ from lineage.organism import Niche, Score
 from lineage.shown import joules, shown
 from lineage.trees import words
 from lineage.trees.family import Branch, Family, Member
-from lineage.trees.layout import Layout, Row, arrange
-
-SHAPES = {
-    "quantized": "square",
-    "prune": "square",
-    "convert": "square",
-    "merge": "diamond",
-    "adapter": "triangle",
-}
-"""The shape that says how an organism was made; all others were trained, and are dots."""
+from lineage.trees.folding import Line, apart, fold, generations, links, made
+from lineage.trees.layout import Layout, arrange
+from lineage.trees.strokes import SHAPES
 
 
-def render(family: Family, *, title: str) -> str:
+def render(family: Family, *, title: str, all: bool = False, most: int | None = None) -> str:
     """One self-contained page, as text to be written in UTF-8. Nothing in it asks another host,
-    and a Content-Security-Policy forbids it to; every name in it is text."""
+    and a Content-Security-Policy forbids it to; every name in it is text. `all` folds nothing;
+    `most` is how many lines there may be, beside those that count what is left out."""
     layout = arrange(family)
+    lines = fold(family, layout, everything=all, most=most)
     parts = files("lineage.viz")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -44,12 +40,12 @@ def render(family: Family, *, title: str) -> str:
     return environment.from_string(parts.joinpath("network.html").read_text("utf-8")).render(
         title=shown(title),
         counts=counts,
-        notice=_notice(family),
+        notice=" · ".join(apart(family, lines)),
         policy=_policy(library, script),
         style=Markup(style),
         library=Markup(library),
         script=Markup(script),
-        family=_embedded(_page(family, layout, shown(title), counts)),
+        family=_embedded(_page(family, layout, lines, shown(title), counts)),
     )
 
 
@@ -78,69 +74,71 @@ def _embedded(data: Any) -> Markup:
     return Markup(text)
 
 
-def _notice(family: Family) -> str:
-    """What is not drawn, in words; '' where all is."""
-    if not family.hidden:
-        return ""
-    drawn = words.counted(len(family.members), "organism")
-    bundles = words.counted(len(family.folded), "bundle")
-    said = f"{drawn} of {len(family.members) + family.hidden:,} drawn"
-    return said + (f"; the others are folded into {bundles}" if family.folded else "")
-
-
-def _page(family: Family, layout: Layout, title: str, counts: list[str]) -> dict[str, Any]:
-    """All that the page knows. Organisms are told apart by the number of their row."""
+def _page(
+    family: Family, layout: Layout, lines: Sequence[Line], title: str, counts: list[str]
+) -> dict[str, Any]:
+    """All that the page knows. A line is told by its number; `rows` has what each speaks for."""
     niches = family.niches()
-    number = {row.id: i for i, row in enumerate(layout.rows) if not row.more}
-    network = _network(family, layout, number)
+    born = generations(family, layout, lines)
+    network = _network(family, layout, lines, born)
     units = words.joules_per(member.serving for member in family.members.values())
     shown_niche = family.shown_niche()
     return {
         "title": title,
         "counts": counts,
-        "generations": layout.generations,
-        "axis": _axis(family, layout),
+        "generations": 1 + max(born, default=-1),
+        "axis": _axis(family, lines, born),
         "niches": [_niche(family, niche) for niche in niches],
         "niche": niches.index(shown_niche) if shown_niche in niches else -1,
         "units": [
             {"unit": unit.unit, "words": unit.words, "digits": unit.figures.digits}
             for unit in units.values()
         ],
-        "rows": [_row(family, layout, row, niches, units) for row in layout.rows],
+        "rows": [
+            {**_row(family, layout, line, niches, units), "generation": generation}
+            for line, generation in zip(lines, born, strict=True)
+        ],
         "nodes": network.nodes,
         "edges": network.edges,
     }
 
 
-def _axis(family: Family, layout: Layout) -> str:
+def _axis(family: Family, lines: Sequence[Line], born: Sequence[int]) -> str:
     """What x is: the generation where the founders are drawn, else a distance in the picture."""
+    if any(line.folds and line.step for line in lines):
+        return "Generation, folded steps as one"
     own = all(
-        family.members[row.id].organism.generation == row.generation
-        for row in layout.rows
-        if not row.more
+        family.members[id_].organism.generation == generation
+        for line, generation in zip(lines, born, strict=True)
+        for id_ in (() if line.more else line.ids)
     )
     return "Generation" if own else "Generations drawn"
 
 
-def _network(family: Family, layout: Layout, number: dict[int, int]) -> Network:
+def _network(
+    family: Family, layout: Layout, lines: Sequence[Line], born: Sequence[int]
+) -> Network:
     """The graph as pyvis holds it, placed: x in generations, y in rows. The page stretches both to
     its window and writes all text itself, so that vis-network is given none to interpret."""
     network = Network(directed=True)
-    for i, row in enumerate(layout.rows):
-        main = layout.main.get(row.id)
-        shape = "dot" if row.more or main is None else SHAPES.get(main.relation, "dot")
-        network.add_node(i, label=" ", shape=shape, x=row.generation, y=i, physics=False)
-        if row.more:
-            network.add_edge(number[row.id], i, main=True, share="", width=1)
+    for at, line in enumerate(lines):
+        main = None if line.more else layout.main.get(line.ids[0])
+        shape = "dot" if main is None else SHAPES.get(main.relation, "dot")
+        network.add_node(at, label=" ", shape=shape, x=born[at], y=at, physics=False)
+        if line.more and line.above is not None:
+            network.add_edge(line.above, at, main=True, share="", width=1)
     shares = _shares(family)
-    for link in family.branches:
+    for parent, child, link in links(family, lines):
+        line = lines[child]
+        hangs = line.above == parent
+        told = layout.main[line.ids[0]] if hangs else link
         network.add_edge(
-            number[link.parent],
-            number[link.child],
-            main=layout.main[link.child] is link,
-            relation=link.relation,
-            share=shares[link.child, link.parent],
-            width=abs(link.weight) if link.weight is not None else 1,
+            parent,
+            child,
+            main=hangs,
+            relation=told.relation,
+            share="" if line.folds else shares[told.child, told.parent],
+            width=abs(told.weight) if told.weight is not None else 1,
         )
     return network
 
@@ -166,11 +164,38 @@ def _niche(family: Family, niche: Niche) -> dict[str, Any]:
 
 
 def _row(
-    family: Family, layout: Layout, row: Row, niches: list[Niche], units: dict[str, words.Joules]
+    family: Family,
+    layout: Layout,
+    line: Line,
+    niches: list[Niche],
+    units: dict[str, words.Joules],
 ) -> dict[str, Any]:
-    if row.more:
-        return {"more": row.more, "generation": row.generation}
-    member = family.members[row.id]
+    """What a line says: all that is known of an organism, and of several what they have in common
+    beside what is known of each."""
+    if line.more:
+        return {"more": line.more, "name": words.more(line.more, line.within)}
+    told = [_organism(family, layout, own, niches, units) for own in line.ids]
+    if not line.folds:
+        return told[0]
+    members = [family.members[own] for own in line.ids]
+    statuses = {one["status"] for one in told}
+    scores = [[s.value for m in members if (s := m.score_in(one)) is not None] for one in niches]
+    return {
+        "name": words.named([one["name"] for one in told]),
+        "origin": made(family, layout, line),
+        "status": statuses.pop() if len(statuses) == 1 else "alive",
+        "held": words.held(line.within),
+        "steps": line.step,
+        "ranges": {at: words.score_range(found) for at, found in enumerate(scores) if found},
+        "cost": words.joules_said(units, members),
+        "members": told,
+    }
+
+
+def _organism(
+    family: Family, layout: Layout, own: int, niches: list[Niche], units: dict[str, words.Joules]
+) -> dict[str, Any]:
+    member = family.members[own]
     organism = member.organism
     facts = {
         "version": organism.version if organism.name is not None else None,
@@ -202,8 +227,7 @@ def _row(
     return {
         "name": shown(str(organism)),
         "status": words.status(organism),
-        "origin": words.origin(organism, layout.main.get(row.id)),
-        "generation": row.generation,
+        "origin": words.origin(organism, layout.main.get(own)),
         "born": organism.generation,
         "scores": scores,
         **known,

@@ -14,7 +14,7 @@ from lineage.trees import words
 from lineage.trees.axis import Axis, axis
 from lineage.trees.backbone import NOBODY, spread
 from lineage.trees.family import Family, Member
-from lineage.trees.folding import Line, fold, generations, made, places
+from lineage.trees.folding import Line, apart, fold, generations, made, places
 from lineage.trees.heat import Heat, heat
 from lineage.trees.layout import Layout, arrange
 from lineage.trees.lettering import BOLD, cut, squeeze, width
@@ -265,40 +265,18 @@ def _origin_width(family: Family, layout: Layout, line: Line) -> float:
 def _power_width(
     family: Family, lines: Sequence[Line], joules: Mapping[str, words.Joules]
 ) -> float:
-    said = [joules_said(joules, [family.members[own] for own in line.ids]) or "" for line in lines]
+    members = [[family.members[own] for own in line.ids] for line in lines]
+    said = [words.joules_said(joules, of_line) or "" for of_line in members]
     beside = BAR + 22 if len(joules) == 1 else 12
     head = max(width(scale.unit, SMALL) + 12 for scale in joules.values())
     return max(beside + max((width(one, SMALL) for one in said), default=0), head)
 
 
-def joules_said(
-    joules: Mapping[str, words.Joules], members: Sequence[Member], whole: bool = False
-) -> str | None:
-    """`~6.4`, with its unit where the family has several, or it shall be `whole`; of several
-    organisms the range. None where it is not known, or not of one kind."""
-    costs = [one.serving for one in members if one.serving and one.serving.joules is not None]
-    if not costs or len({cost.per for cost in costs}) > 1:
-        return None
-    scale = joules[costs[0].per]
-    about = "~" if any(cost.source == "estimated" for cost in costs) else ""
-    unit = f" {scale.unit}" if whole or len(joules) > 1 else ""
-    amounts = [cost.joules * scale.factor for cost in costs if cost.joules is not None]
-    return about + scale.figures.range(amounts).replace(" to ", "–") + unit
-
-
 def scores_said(one: Heat, values: Sequence[float]) -> str:
     """`0.4512`, of several the range."""
-    figures = one.figures if len(values) == 1 else words.figures(values, significant=3)
-    return figures.range(values).replace(" to ", "–")
+    return one.figures.write(values[0]) if len(values) == 1 else words.score_range(values)
 
 
 def counted(family: Family, layout: Layout, lines: Sequence[Line]) -> str:
     """What is drawn, in one line of text."""
-    counts = words.census(family, layout)
-    folded = sum(len(line.ids) for line in lines if line.folds)
-    left = sum(line.more for line in lines) or family.hidden
-    if folded:
-        counts.append(f"{folded:,} folded")
-    if left:
-        counts.append(f"{left:,} more not drawn")
-    return " · ".join(counts)
+    return " · ".join([*words.census(family, layout), *apart(family, lines)])

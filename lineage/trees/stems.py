@@ -15,7 +15,6 @@ from lineage.trees.sheet import (
     SIGN,
     TINT_MOST,
     Sheet,
-    joules_said,
     named,
     scores_said,
     signs,
@@ -100,7 +99,7 @@ def _facts(sheet: Sheet, line: Line) -> tuple[str, ...]:
         found = [score.value for member in members if one and (score := member.score_in(one.niche))]
         colour = scores_said(one, found) if one and found else None
     elif by == "power":
-        colour = joules_said(sheet.joules, members, whole=True)
+        colour = words.joules_said(sheet.joules, members, whole=True)
     else:
         colour = cut(sheet.tint.words(line.ids), TINT_MOST, TINY)
     said = [colour, made(sheet.family, sheet.layout, line)]

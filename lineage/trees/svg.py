@@ -23,7 +23,6 @@ from lineage.trees.sheet import (
     SIGN,
     Sheet,
     counted,
-    joules_said,
     marks_of,
     scores_said,
     sizes,
@@ -371,7 +370,7 @@ def _range(
 
 
 def _power(sheet: Sheet, members: Sequence[Member], x: float, to: float) -> Iterator[str]:
-    said = joules_said(sheet.joules, members)
+    said = words.joules_said(sheet.joules, members)
     if said is None:
         return
     left = x + 10

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lineage.organism import Organism, PowerCost
-from lineage.trees.family import Branch, Family
+from lineage.trees.family import Branch, Family, Member
 from lineage.trees.layout import Layout
 
 _PER = {
@@ -133,6 +133,26 @@ def joules_per(costs: Iterable[PowerCost | None]) -> dict[str, Joules]:
         written = figures([value * factor for value in joules], significant=3, least=2)
         scales[per] = Joules(factor, unit, f"{prefix}J {spoken}", written)
     return scales
+
+
+def joules_said(
+    joules: Mapping[str, Joules], members: Sequence[Member], whole: bool = False
+) -> str | None:
+    """`~6.4`, with its unit where the family has several, or it shall be `whole`; of several
+    organisms the range. None where it is not known, or not of one kind."""
+    costs = [one.serving for one in members if one.serving and one.serving.joules is not None]
+    if not costs or len({cost.per for cost in costs}) > 1:
+        return None
+    scale = joules[costs[0].per]
+    about = "~" if any(cost.source == "estimated" for cost in costs) else ""
+    unit = f" {scale.unit}" if whole or len(joules) > 1 else ""
+    amounts = [cost.joules * scale.factor for cost in costs if cost.joules is not None]
+    return about + scale.figures.range(amounts).replace(" to ", "–") + unit
+
+
+def score_range(values: Collection[float]) -> str:
+    """`2.25–2.29`"""
+    return figures(values, significant=3).range(values).replace(" to ", "–")
 
 
 def scored(value: float | None, stderr: float | None = None, n: int | None = None) -> str:
