@@ -75,7 +75,7 @@ def listing(uri: str) -> dict[str, tuple[int, int | None]]:
     files = {
         path.removeprefix(inside): (int(known["size"] or 0), modified(known))
         for path, known in found.items()
-        if path.startswith(inside)
+        if path.startswith(inside) and not path.endswith("/")  # an object that marks a folder
     }
     if not files:
         raise GenomeError(f"{uri!r} is no folder with files in it. Name a folder.")
@@ -111,6 +111,7 @@ class Opened:
 
     def __init__(self, system: Any, path: str) -> None:
         self._system, self._path = system, path
+        system.invalidate_cache()  # a listing tells of a file in other words than the file does
         known = system.info(path)
         self.size, self.modified = int(known["size"] or 0), modified(known)
         self.stamp = system.ukey(path)

@@ -15,10 +15,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT, missing
+from fsspec.implementations.local import LocalFileSystem
 from safetensors.numpy import save_file
 
 import lineage
@@ -292,6 +294,38 @@ def test_a_checkpoint_behind_a_uri_is_registered(registry: Registry, tmp_path: P
             genome.read(f"{uri}/base")
         with pytest.raises(GenomeError, match="no folder with files"):
             genome.read(f"{uri}/none")
+
+
+class Bucket(LocalFileSystem):
+    """As S3 is behind s3fs: what a listing tells of a file is remembered, and says more than what
+    is told of the file alone; and an object without a name marks a folder."""
+
+    protocol = "bucket"
+    listed = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix("bucket://").rstrip("/")
+
+    def find(self, path: str, **more: Any) -> dict[str, Any]:
+        found: dict[str, Any] = super().find(path, **more)
+        Bucket.listed = True
+        return {f"{path}/": {"name": f"{path}/", "size": 0, "type": "directory"}, **found}
+
+    def info(self, path: str, **more: Any) -> dict[str, Any]:
+        known: dict[str, Any] = super().info(path, **more)
+        return {**known, "StorageClass": "STANDARD"} if self.listed else known
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        Bucket.listed = False
+
+
+def test_a_bucket_is_read_as_a_folder_is(registry: Registry, family: Path) -> None:
+    fsspec.register_implementation("bucket", Bucket, clobber=True)
+    alone = registry.scan(family)
+    uri = f"bucket://{family}"
+    assert plain(registry.scan(uri), uri) == plain(alone, str(family))
+    assert registry.register(f"{uri}/large").digest == genome.read(family / "large").digest
 
 
 @pytest.mark.parametrize(
