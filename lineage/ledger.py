@@ -91,6 +91,29 @@ def organisms(connection: Connection, ids: Iterable[int]) -> list[Organism]:
     return [by_id[own] for own in ids]
 
 
+def in_order(
+    connection: Connection,
+    ids: Iterable[int],
+    status: str | None = None,
+    *,
+    latest_first: bool = False,
+) -> list[int]:
+    """The ids of those of these organisms that have this status, the earliest generation first, or
+    the latest."""
+    alike, params = "", [connection.pack(ids)]
+    if status is not None:
+        alike, params = "AND o.status = ?", [*params, one_of(status, STATUSES, "status")]
+    return [
+        row[0]
+        for row in connection.execute(
+            f"""SELECT o.id FROM {connection.ids} AS i CROSS JOIN organism o
+                WHERE o.id = i.id {alike}
+                ORDER BY o.generation {"DESC" if latest_first else "ASC"}, o.id""",
+            params,
+        )
+    ]
+
+
 class Conditions(TypedDict, total=False):
     """What organisms are found by, all of it at once. Of scores in `niche` those that count: at
     least `min`, at most `max`. `max_joules` is of serving with what it needs to run, given or
@@ -158,7 +181,7 @@ def find(
     if limit is not None:
         sql += " LIMIT ?"
         params = (*params, limit)
-    return [row[0] for row in connection.rows(sql, params)]
+    return [row[0] for row in connection.execute(sql, params)]
 
 
 def count(
@@ -498,23 +521,43 @@ def events(
     """What happened in the whole registry, the latest first, in lists of at most `size`, each read
     by itself: since a time, before the event of a number. Events are in the order in which they
     came to be known: what an import tells of the past comes with the import."""
-    last = before
     while True:
-        conditions, params = [], []
-        for condition, value in (
-            ("e.id < ?", last),
-            ("e.at >= ?", None if since is None else micros(since)),
-        ):
-            if value is not None:
-                conditions.append(condition)
-                params.append(value)
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        rows = connection.rows(f"{EVENTS} {where} ORDER BY e.id DESC LIMIT ?", (*params, size))
-        if rows:
-            yield [event_of(row) for row in rows]
-        if len(rows) < size:
+        page = _page_of_events(connection, since, before, None, size)
+        if page:
+            yield page
+        if len(page) < size:
             return
-        last = rows[-1][0]
+        before = page[-1].id
+
+
+def events_after(
+    connection: Connection, after: int, since: datetime | None, before: int | None, size: int
+) -> list[Event]:
+    """The first `size` events after that of a number, the oldest first; otherwise as `events`."""
+    return _page_of_events(connection, since, before, after, size)
+
+
+def _page_of_events(
+    connection: Connection,
+    since: datetime | None,
+    before: int | None,
+    after: int | None,
+    size: int,
+) -> list[Event]:
+    """At most `size` events between two: those next to `after`, where it is given."""
+    conditions, params = [], []
+    for condition, value in (
+        ("e.id > ?", after),
+        ("e.id < ?", before),
+        ("e.at >= ?", None if since is None else micros(since)),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            params.append(value)
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    order = "DESC" if after is None else "ASC"
+    rows = connection.rows(f"{EVENTS} {where} ORDER BY e.id {order} LIMIT ?", (*params, size))
+    return [event_of(row) for row in rows]
 
 
 def event_of(row: Sequence[Any]) -> Event:

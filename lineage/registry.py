@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,7 +40,6 @@ from lineage.errors import InvalidValue, LineageError
 from lineage.impact import Impact
 from lineage.organism import (
     CONFIGURATIONS,
-    STATUSES,
     Event,
     File,
     Link,
@@ -49,7 +49,6 @@ from lineage.organism import (
     PowerCost,
     Record,
     Score,
-    one_of,
     utc,
 )
 from lineage.references import resolve
@@ -83,6 +82,9 @@ if TYPE_CHECKING:
     from lineage.hub.pull import Pulled
     from lineage.hub.push import Push
     from lineage.scan import Scan
+
+TOGETHER = 5000
+"""How many organisms or events are read at once, where they are asked for one by one."""
 
 MANY = 100_000
 """So many new organisms at once are worth a new interval snapshot, which takes seconds."""
@@ -591,6 +593,19 @@ class Registry:
             pages = ledger.events(connection, at, before, size) if size else iter(())
             return next(pages, []) if limit is not None else [one for page in pages for one in page]
 
+    def each_event(self, *, since: Any = None, before: int | None = None) -> Iterator[Event]:
+        """The events of `events` without a limit, one by one and the oldest first, for histories
+        too long to hold: 5,000 are read when it is their turn."""
+        at = None if since is None else utc(since, "since")
+        after = 0
+        while True:
+            with self._read() as connection:
+                page = ledger.events_after(connection, after, at, before, TOGETHER)
+            yield from page
+            if len(page) < TOGETHER:
+                return
+            after = page[-1].id
+
     def find(
         self,
         name: str | None = None,
@@ -612,6 +627,25 @@ class Registry:
             wanted = _wanted(connection, conditions)
             ids = ledger.find(connection, name, sort=sort, limit=limit, **wanted)
             return ledger.organisms(connection, ids)
+
+    def each(
+        self,
+        name: str | None = None,
+        *,
+        sort: str = "registered",
+        limit: int | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> Iterator[Organism]:
+        """The organisms of `find`, one by one, for lists too long to hold: their numbers are read
+        at once, and 5,000 of them when it is their turn. No view of the registry is held."""
+        with self._read() as connection:
+            wanted = _wanted(connection, conditions)
+            ids = array("q", ledger.find(connection, name, sort=sort, limit=limit, **wanted))
+        return self._each(ids)
+
+    def _each(self, ids: array[int]) -> Iterator[Organism]:
+        for start in range(0, len(ids), TOGETHER):
+            yield from self.organisms(ids[start : start + TOGETHER])
 
     def count(
         self,
@@ -659,7 +693,8 @@ class Registry:
         most `depth` links away, of a vital status. The latest generation first."""
         with self._read() as connection:
             found = pedigree.ancestors(connection, resolve(connection, ref), relation, depth)
-            return _of_status(ledger.organisms(connection, found), status, -1)
+            ids = ledger.in_order(connection, found, status, latest_first=True)
+            return ledger.organisms(connection, ids)
 
     def descendants(
         self,
@@ -672,7 +707,21 @@ class Registry:
         """All organisms that descend from this one, each once; the earliest generation first."""
         with self._read() as connection:
             found = pedigree.descendants(connection, resolve(connection, ref), relation, depth)
-            return _of_status(ledger.organisms(connection, found), status, 1)
+            return ledger.organisms(connection, ledger.in_order(connection, found, status))
+
+    def each_descendant(
+        self,
+        ref: Any,
+        *,
+        relation: str | None = None,
+        depth: int | None = None,
+        status: str | None = None,
+    ) -> Iterator[Organism]:
+        """The organisms of `descendants`, one by one, as `each` gives them."""
+        with self._read() as connection:
+            found = pedigree.descendants(connection, resolve(connection, ref), relation, depth)
+            ids = array("q", ledger.in_order(connection, found, status))
+        return self._each(ids)
 
     def parents(self, ref: Any) -> list[Link]:
         """The links to the parents of an organism, with all evidence."""
@@ -1020,13 +1069,6 @@ def _wanted(connection: Connection, conditions: Conditions) -> ledger.Conditions
         if key in given:
             given[key] = utc(given[key], key)
     return given  # type: ignore[return-value]
-
-
-def _of_status(found: list[Organism], status: str | None, order: int) -> list[Organism]:
-    if status is not None:
-        one_of(status, STATUSES, "status")
-        found = [one for one in found if one.status == status]
-    return sorted(found, key=lambda one: (order * one.generation, one.id))
 
 
 def _read_genome(

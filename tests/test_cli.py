@@ -23,6 +23,7 @@ import lineage
 from lineage import ledger, references, store
 from lineage.cli import main, reading
 from lineage.organism import Score
+from lineage.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -581,6 +582,53 @@ def test_log_tells_a_life_with_numbers_and_who(family: Path) -> None:
     page = see("log", "sft").out
     assert page.count("train.py") == 1  # who is said once for what they did in a row
     assert "scored gsm8k/acc 0.65" in page
+
+
+@pytest.mark.parametrize(
+    "asked", ["ls", "ls --json", "descendants base", "log --all", "log --all --json"]
+)
+def test_a_long_list_is_never_held(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    with lineage.open(empty) as registry:
+        registry.register(name="base")
+        below = asked.startswith("descendants")
+        number = 50 if below else 49
+        registry.register_many(
+            {"name": f"n{i}", "parents": "base" if below else None} for i in range(number)
+        )
+    whole = ask(*asked.split())
+    read: list[int] = []
+    before_the_first_line: list[int] = []
+    run = Registry.organisms
+
+    def organisms(self: Registry, ids: Any) -> Any:
+        read.append(len(ids))
+        return run(self, ids)
+
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            before_the_first_line.append(sum(read))
+            return super().write(text)
+
+    monkeypatch.setattr(Registry, "organisms", organisms)
+    monkeypatch.setattr("lineage.registry.TOGETHER", 10)
+    monkeypatch.setattr(reading, "CHUNK", 10)
+    streamed = ask(*asked.split(), into=Pipe)
+    assert streamed.out == whole.out
+    assert (len(streamed.lines), max(read), sum(read)) == (1 if "json" in asked else 50, 10, 50)
+    assert before_the_first_line[0] == 10
+
+
+def test_an_array_is_written_as_json_writes_it(empty: Path) -> None:
+    assert ask("ls", "--json").out == "[]\n"
+    assert ask("ls", "--json", into=Terminal).out == "[]\n"
+    with lineage.open(empty) as registry:
+        registry.register_many({"name": f"n{i}\u202e\u00e9"} for i in range(3))
+    for into, indent in ((io.StringIO, None), (Terminal, 2)):
+        answer = ask("ls", "--json", into=into)
+        expected = json.dumps(answer.json, ensure_ascii=False, indent=indent) + "\n"
+        assert answer.out == expected.replace("\u202e", "\\u202e")
 
 
 def test_a_long_list_is_cut_at_a_terminal_and_whole_in_a_pipe(empty: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -28,6 +29,7 @@ from lineage.cli.reading import (
     listing,
     number,
     score_text,
+    stream_list,
     wrapped,
 )
 from lineage.organism import RELATIONS, STATUSES, Link, Organism, PowerCost, Score
@@ -84,12 +86,15 @@ def descendants(ref: str, limit: int | None, as_json: bool, **walk: Any) -> None
     """List what descends from an organism, each once, the earliest generation first."""
     registry = open_registry()
     organism = registry.get(ref)
+    if as_json or not sys.stdout.isatty():
+        each = registry.each_descendant(organism, **walk)
+        stream_list(registry, islice(each, limit or None), None, as_json)
+        return
     found = registry.descendants(organism, **walk)
     listing(
         registry,
         found[: limit_of(limit, as_json)],
         total=len(found),
-        as_json=as_json,
         nothing=_none(f"Nothing descends from {organism}.", "descendant", organism, walk),
         generations=True,
     )

@@ -139,10 +139,29 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def emit(value: Any) -> None:
     """Print `value` as one JSON document: indented for a terminal, on one line for a pipe. Text
-    stays readable, but what could steer a terminal is written `\\uXXXX`."""
+    stays readable, but what could steer a terminal is written `\\uXXXX`. What an iterator gives is
+    an array, written as it comes."""
+    if isinstance(value, Iterator):
+        _emit_each(value)
+    else:
+        click.echo(_json(value))
+
+
+def _json(value: Any) -> str:
     indent = 2 if sys.stdout.isatty() else None
     document = json.dumps(plain(value), ensure_ascii=False, indent=indent, allow_nan=False)
-    click.echo(UNSAFE.sub(_json_escape, document))
+    return UNSAFE.sub(_json_escape, document)
+
+
+def _emit_each(values: Iterator[Any]) -> None:
+    """Print an array as `json.dumps` writes it, without holding it."""
+    left, between, right = ("[\n", ",\n", "\n]") if sys.stdout.isatty() else ("[", ", ", "]")
+    before = left
+    for value in values:
+        array = _json([value])
+        sys.stdout.write(before + array[len(left) : len(array) - len(right)])
+        before = between
+    sys.stdout.write("[]\n" if before == left else f"{right}\n")
 
 
 def _json_escape(match: re.Match[str]) -> str:

@@ -223,6 +223,22 @@ def limit_of(limit: int | None, as_json: bool) -> int | None:
     return limit or None
 
 
+def stream_list(
+    registry: Registry, organisms: Iterable[Organism], niche: Niche | None, as_json: bool
+) -> None:
+    """Print organisms for a program, as they come."""
+    if as_json:
+        emit(summary_object(one) for one in _summaries(registry, organisms))
+    else:
+        table((), _plain_rows(registry, organisms, niche))
+
+
+def _summaries(registry: Registry, organisms: Iterable[Organism]) -> Iterator[Summary]:
+    organisms = iter(organisms)
+    while chunk := list(islice(organisms, CHUNK)):
+        yield from registry.summaries(chunk)
+
+
 def listing(
     registry: Registry,
     organisms: Sequence[Organism],
@@ -235,10 +251,8 @@ def listing(
 ) -> None:
     """Print organisms, of `total` that there are, with the score in `niche`, or in the one most of
     them were scored in. `generations` shows these in place of the age."""
-    if as_json:
-        emit(summary_object(one) for one in registry.summaries(organisms))
-    elif not sys.stdout.isatty():
-        table((), _plain_rows(registry, organisms, niche))
+    if as_json or not sys.stdout.isatty():
+        stream_list(registry, organisms, niche, as_json)
     elif not organisms:
         click.echo(nothing)
     else:
@@ -462,16 +476,19 @@ def ls(
         "since": None if since is None else since_when(since),
         "until": None if until is None else since_when(until, "until"),
     }
-    at_most = limit_of(limit, as_json)
+    at_most, shown_niche = limit_of(limit, as_json), None if niche is None else Niche.parse(niche)
+    if as_json or not sys.stdout.isatty():
+        each = registry.each(pattern, sort=sort, limit=at_most, **wanted)
+        stream_list(registry, each, shown_niche, as_json)
+        return
     found = registry.find(pattern, sort=sort, limit=at_most, **wanted)
-    full = len(found) == at_most and not as_json
+    full = len(found) == at_most
     asked = pattern is not None or any(one not in (None, []) for one in wanted.values())
     listing(
         registry,
         found,
         total=registry.count(pattern, at_most=COUNTED, **wanted) if full else len(found),
-        niche=None if niche is None else Niche.parse(niche),
-        as_json=as_json,
+        niche=shown_niche,
         nothing="No organism fits that."
         if asked
         else "The registry is empty. `lineage register PATH` adds a first organism.",
@@ -788,24 +805,42 @@ def _log_of_all(
     """The events of the whole registry; the page that is shown is in the order of a life."""
     most = EVENTS if limit is None and sys.stdout.isatty() and not as_json else limit or None
     start = None if since is None else since_when(since)
-    events = registry.events(since=start, before=before, limit=most)[::-1]
-    ids = sorted({event.organism for event in events if event.organism is not None})
-    names = {one.id: str(one) for one in registry.organisms(ids)}
-    whom = {own: names.get(own, f"#{own}") for own in ids}
-    if as_json:
-        emit({**plain(event), "ref": whom.get(event.organism or 0)} for event in events)
-    elif not sys.stdout.isatty():
-        table((), ((plain(event.at), whom.get(event.organism or 0), event.kind, event_text(event),
-                    f"{event.user}@{event.host}", event.command, event.id)
-                   for event in events))  # fmt: skip
-    elif not events:
-        click.echo("Nothing happened.")
+    events: Iterable[Event]
+    if most is None:
+        events = registry.each_event(since=start, before=before)
     else:
-        for line in _life(events, whom):
-            click.echo(line)
-        if len(events) == most:
-            said = f"`lineage log --all --before {events[0].id}` tells what was before."
-            click.echo(styled(said, dim=True))
+        events = registry.events(since=start, before=before, limit=most)[::-1]
+    told = _with_names(registry, events)
+    if as_json:
+        emit({**plain(event), "ref": whom} for event, whom in told)
+        return
+    if not sys.stdout.isatty():
+        table((), ((plain(event.at), whom, event.kind, event_text(event),
+                    f"{event.user}@{event.host}", event.command, event.id)
+                   for event, whom in told))  # fmt: skip
+        return
+    known = list(told)
+    if not known:
+        click.echo("Nothing happened.")
+        return
+    whose = {event.organism: whom for event, whom in known if event.organism and whom}
+    for line in _life((event for event, _ in known), whose):
+        click.echo(line)
+    if len(known) == most:
+        said = f"`lineage log --all --before {known[0][0].id}` tells what was before."
+        click.echo(styled(said, dim=True))
+
+
+def _with_names(
+    registry: Registry, events: Iterable[Event]
+) -> Iterator[tuple[Event, str | None]]:
+    """Events, each with the name of the organism that it is of."""
+    events = iter(events)
+    while chunk := list(islice(events, CHUNK)):
+        ids = sorted({event.organism for event in chunk if event.organism is not None})
+        names = {one.id: str(one) for one in registry.organisms(ids)}
+        for event in chunk:
+            yield event, names.get(event.organism or 0)
 
 
 def _life(events: Iterable[Event], whom: Mapping[int, str] | None = None) -> Iterator[str]:
