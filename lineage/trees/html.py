@@ -4,18 +4,17 @@ of `viz/page/` are poured into it as one script, the family as deflated columns.
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.resources import files
 
-import jinja2
 from markupsafe import Markup
 
 from lineage.shown import shown
 from lineage.trees import columns
 from lineage.trees.family import Family
+from lineage.trees.pages import digest, fill
 
 IMPORT = re.compile(r"^import (\{[^}]*\}) from \"\./([a-z]+)\.js\";\n", re.M)
 EXPORT = re.compile(r"^export (?=(?:async )?function (\w+)|(?:const|class) (\w+))", re.M)
@@ -40,18 +39,12 @@ def explorer(title: str) -> str:
 
 
 def _page(title: str, code: str, blocks: dict[str, str], connect: str) -> str:
-    parts = files("lineage.viz")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    style = parts.joinpath("page.css").read_text("utf-8")
-    return environment.from_string(parts.joinpath("page.html").read_text("utf-8")).render(
-        title=shown(title),
-        policy=_policy(code, style, connect),
-        style=Markup(style),
-        script=Markup(code),
+    style = files("lineage.viz").joinpath("page.css").read_text("utf-8")
+    policy = _policy(code, style, connect)
+    return fill(
+        "page.html", title=shown(title), policy=policy, style=style, script=Markup(code),
         blocks=blocks,
-    )
+    )  # fmt: skip
 
 
 @cache
@@ -81,10 +74,6 @@ def _wrapped(name: str, text: str) -> str:
 def _policy(code: str, style: str, connect: str) -> str:
     """This script and this style only; no request but what `connect` allows, no form, no frame.
     `data:` is the icon."""
-
-    def digest(text: str) -> str:
-        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
     return (
         f"default-src 'none'; script-src {digest(code)}; style-src {digest(style)}; "
         f"{connect}img-src data:; base-uri 'none'; form-action 'none'"

@@ -3,14 +3,11 @@ nothing but itself. pyvis holds nodes and edges, our layout places them, our tem
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 from pyvis.network import Network
 
@@ -20,6 +17,7 @@ from lineage.trees import words
 from lineage.trees.family import Branch, Family, Member
 from lineage.trees.folding import Line, apart, fold, generations, links, made
 from lineage.trees.layout import Layout, arrange
+from lineage.trees.pages import digest, fill
 from lineage.trees.strokes import SHAPES
 
 
@@ -30,19 +28,17 @@ def render(family: Family, *, title: str, all: bool = False, most: int | None = 
     layout = arrange(family)
     lines = fold(family, layout, everything=all, most=most)
     parts = files("lineage.viz")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     library = _without_map(parts.joinpath("vendor/vis-network.min.js").read_text("utf-8"))
     script = parts.joinpath("network.js").read_text("utf-8")
     style = parts.joinpath("network.css").read_text("utf-8")
     counts = words.census(family, layout)
-    return environment.from_string(parts.joinpath("network.html").read_text("utf-8")).render(
+    return fill(
+        "network.html",
         title=shown(title),
         counts=counts,
         notice=" · ".join(apart(family, lines)),
         policy=_policy(library, script),
-        style=Markup(style),
+        style=style,
         library=Markup(library),
         script=Markup(script),
         family=_embedded(_page(family, layout, lines, shown(title), counts)),
@@ -56,13 +52,9 @@ def _without_map(script: str) -> str:
 
 def _policy(*scripts: str) -> str:
     """Only these scripts run. Styles may be inline, for vis-network sets its own."""
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in scripts
-    )
     return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {' '.join(map(digest, scripts))}; "
+        "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 

@@ -4,8 +4,6 @@ anything and runs no script."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.resources import files
@@ -20,6 +18,7 @@ from lineage.selection.plan import UNKEPT, Plan, Proposal, Reason
 from lineage.selection.policy import Budget, amount
 from lineage.shown import joules, per, shown, si, size
 from lineage.trees import colours, niche
+from lineage.trees.pages import digest, fill
 from lineage.trees.words import counted, scored
 
 PICTURES = 6
@@ -103,18 +102,14 @@ def render(
 ) -> str:
     """The page, as text to be written in UTF-8. `sentences` say what the policy does; `fronts` are
     drawn."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    parts = files("lineage.viz")
-    style = f"{_palette()}\n{parts.joinpath('plan.css').read_text('utf-8')}"
-    return environment.from_string(parts.joinpath("plan.html").read_text("utf-8")).render(
-        plan=plan,
-        policy=f"default-src 'none'; style-src {_digest(style)} {_digest(niche.STYLE)}; "
+    style = f"{_palette()}\n{files('lineage.viz').joinpath('plan.css').read_text('utf-8')}"
+    return fill(
+        "plan.html",
+        title="Selection plan",
+        policy=f"default-src 'none'; style-src {digest(style)} {digest(niche.STYLE)}; "
         "img-src data:; base-uri 'none'; form-action 'none'",
-        style=Markup(style),
+        style=style,
+        plan=plan,
         headline=headline(plan),
         state=_state(plan),
         registry=shown(registry),
@@ -128,10 +123,6 @@ def render(
         lists=list(_lists(plan)),
         next=_next(plan),
     )
-
-
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _palette() -> str:
