@@ -53,6 +53,16 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """The place that a score would have, or has, among the `of` living ones in its niche, from 1;
+    equals share it."""
+
+    niche: Niche
+    place: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking(Answer):
     """Who is best in a niche among the living. Without `per`: the fittest first, of equals the one
     registered first. With `per`: for each unit of cost the front, from the cheapest to the fittest;
@@ -92,6 +102,26 @@ def best(
         one_of(per, PERS, "what fitness is weighed against,")
     asked = _Question(connection, niche, clade)
     return asked.fittest(limit) if per is None else asked.front(per, limit)
+
+
+def places(connection: Connection, own: int) -> list[Place]:
+    """The place of an organism in each niche where it is scored and it is known which way is
+    better. Linear in the scores of these niches."""
+    alive = f"s.niche = f.niche AND s.state = {standings.ALIVE} AND s.also = 0"
+    return [
+        Place(Niche(task, metric, split), better + 1, of)
+        for task, metric, split, better, of in connection.rows(
+            f"""SELECT n.task, n.metric, n.split,
+                  (SELECT count(*) FROM standing s WHERE {alive}
+                     AND s.value > CASE n.direction WHEN 'lower' THEN ? ELSE f.value END
+                     AND s.value < CASE n.direction WHEN 'lower' THEN f.value ELSE ? END),
+                  (SELECT count(*) FROM standing s WHERE {alive})
+                FROM fitness f JOIN niche n ON n.id = f.niche
+                WHERE f.organism = ? AND f.current = 1 AND n.direction IS NOT NULL
+                ORDER BY n.id""",
+            (-math.inf, math.inf, own),
+        )
+    ]
 
 
 class _Question:

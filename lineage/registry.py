@@ -33,7 +33,7 @@ from lineage import (
     whereabouts,
 )
 from lineage.answers import Answer
-from lineage.best import Ranking
+from lineage.best import Place, Ranking
 from lineage.clades import Clade
 from lineage.database import Connection
 from lineage.errors import InvalidValue, LineageError
@@ -64,7 +64,7 @@ from lineage.store import Store
 from lineage.trees import window as windows
 from lineage.trees.family import Family
 from lineage.trees.gather import gather
-from lineage.trees.window import Extent, Window
+from lineage.trees.window import Along, Extent, Window
 from lineage.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -825,6 +825,17 @@ class Registry:
             start = whole.first if start is None else start
             end = whole.last if end is None else end
             return windows.look(connection, whole, start, end, rows, details)
+
+    def along(self, niche: str | Niche) -> Along | None:
+        """The scores of the living in a niche by their positions in the interval snapshot:
+        `Along.best` says the best of each row of a window. None without a current snapshot."""
+        with self._read() as connection:
+            return windows.along(connection, _niche(niche))
+
+    def places(self, ref: Any) -> list[Place]:
+        """The place of an organism among the living in each niche where it is scored."""
+        with self._read() as connection:
+            return best.places(connection, resolve(connection, ref))
 
     def best(
         self,

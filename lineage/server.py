@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from lineage.registry import Registry
     from lineage.trees.family import Family
-    from lineage.trees.window import Window
+    from lineage.trees.window import Along, Window
 
 T = TypeVar("T")
 
@@ -47,8 +47,14 @@ LIMIT, MOST = 5_000, 20_000
 ROWS, MOST_ROWS = 1_500, 5_000
 """Rows of a window on a larger family, and the most that may be asked for."""
 
+COMPETE, MOST_COMPETE = 300, 5_000
+"""Competitors of a niche beside the whole front, and the most that may be asked for."""
+
 KEPT = 16
 """Answers that are kept packed: at most about 1 MB each at LIMIT."""
+
+NICHES = 4
+"""Niches whose scores are kept by position: 16 bytes a score."""
 
 THREADS = 2
 """Questions to the registry at a time; each thread holds a connection of its own."""
@@ -102,6 +108,7 @@ class Desk:
         self.registry = registry
         self.pool = ThreadPoolExecutor(THREADS, "explorer", self._spare)
         self.kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+        self.scored: OrderedDict[tuple[Niche, int], Along] = OrderedDict()
 
     async def ask(self, question: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
@@ -139,20 +146,47 @@ class Desk:
         """What is drawn, or its details, of `version` or of now, as `columns` packs it. Outdated
         where that version is not there any more."""
         now = self.last_event() if version is None else version
-        if (asked, details, now) not in self.kept:
-            if version is not None and self.last_event() != version:
-                raise Outdated("the registry has changed since: ask for the window again.")
-            window = self.window(asked, details)
-            if window is not None:
-                title = self.title(asked.ref, window.family)
-                self.kept[asked, details, now] = columns.pack_window(window, title, now, details)
-            else:
-                family = self.family(asked)
-                both = columns.pack(family, self.title(asked.ref, family), now)
-                self.kept[asked, False, now], self.kept[asked, True, now] = both
-            while len(self.kept) > KEPT:
-                self.kept.popitem(last=False)
-        return self.kept[asked, details, now]
+        kept = self.kept.get((asked, details, now))
+        if kept is not None:
+            return kept
+        window = self.window(asked, details)
+        if window is not None:
+            title = self.title(asked.ref, window.family)
+            made = {details: columns.pack_window(window, title, now, details)}
+        else:
+            family = self.family(asked)
+            drawn, more = columns.pack(family, self.title(asked.ref, family), now)
+            made = {False: drawn, True: more}
+        if version is not None and self.last_event() != version:
+            raise Outdated("the registry has changed since: ask for the window again.")
+        _keep(self.kept, {(asked, part, now): block for part, block in made.items()}, KEPT)
+        return made[details]
+
+    def best(self, niche: Niche, asked: Asked, each: int) -> dict[str, Any]:
+        """The best score in each row of a window. Scores are read once for a snapshot."""
+        whole = self.registry.extent(asked.ref)
+        if whole is None:
+            raise NotFound(NO_SNAPSHOT)
+        along = self.scored.get((niche, whole.snapshot.number))
+        if along is None:
+            along = self.registry.along(niche)
+            if along is None:
+                raise NotFound(NO_SNAPSHOT)
+            _keep(self.scored, {(niche, along.snapshot): along}, NICHES)
+        start = whole.first if asked.start is None else max(asked.start, whole.first)
+        end = whole.last if asked.end is None else min(asked.end, whole.last)
+        if (end - start) // each >= MOST_ROWS:
+            raise InvalidValue(f"positions {start} to {end} are more than {MOST_ROWS} rows.")
+        best, scores = along.best(start, end, each) if start <= end else ([], [])
+        return {
+            "snapshot": along.snapshot, "direction": along.direction, "start": start, "end": end,
+            "each": each, "best": best, "scores": scores,
+        }  # fmt: skip
+
+    def explanation(self, ref: str) -> dict[str, Any]:
+        """Why an organism lives, judged now, and its place among the living in each niche."""
+        places = self.registry.places(ref)
+        return {**plain(self.registry.explain(ref)), "places": plain(places)}
 
     def title(self, ref: str | None, family: Family) -> str:
         """What is drawn. A window may lie far from the root of its family."""
@@ -184,6 +218,20 @@ class Desk:
 
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+NO_SNAPSHOT = (
+    "there is no fresh interval snapshot that knows it, which rows are found by: "
+    "`lineage doctor --repair --apply` builds one."
+)
+
+
+def _keep(kept: OrderedDict[Any, T], more: dict[Any, T], most: int) -> None:
+    """Add what was made, and let go of the oldest."""
+    kept.update(more)
+    while len(kept) > most:
+        with suppress(KeyError):  # the other thread was faster
+            kept.popitem(last=False)
 
 
 class Watch:
@@ -414,10 +462,7 @@ async def _rows(request: Request, desk: Desk, _watch: Watch) -> Response:
             asked.ref, start=asked.start, end=asked.end, at=asked.at, rows=asked.rows
         )
         if window is None:
-            raise NotFound(
-                "there is no fresh interval snapshot that knows it, which rows are found by: "
-                "`lineage doctor --repair --apply` builds one."
-            )
+            raise NotFound(NO_SNAPSHOT)
         return _json(_told(window))
 
     return _written(await desk.ask(document))
@@ -438,6 +483,29 @@ def _told(window: Window) -> dict[str, Any]:
 async def _organism(request: Request, desk: Desk, _watch: Watch) -> Response:
     ref = _ref(request)
     return _written(await desk.ask(lambda: _json(desk.registry.record(ref))))
+
+
+async def _explain(request: Request, desk: Desk, _watch: Watch) -> Response:
+    ref = _ref(request)
+    return _written(await desk.ask(lambda: _json(desk.explanation(ref))))
+
+
+def _of_niche(request: Request) -> Niche:
+    given = request.query_params
+    if "niche" not in given:
+        raise InvalidValue("say in which niche: ?niche=TASK/METRIC.")
+    return Niche.parse(given["niche"], given.get("split", ""))
+
+
+async def _competition(request: Request, desk: Desk, _watch: Watch) -> Response:
+    niche, most = _of_niche(request), _whole(request, "most", COMPETE, MOST_COMPETE)
+    return _written(await desk.ask(lambda: _json(desk.registry.niche(niche, most=most))))
+
+
+async def _fitness(request: Request, desk: Desk, _watch: Watch) -> Response:
+    niche, asked = _of_niche(request), _asked(request)
+    each = _whole(request, "each", 1, 2**62)
+    return _written(await desk.ask(lambda: _json(desk.best(niche, asked, each))))
 
 
 async def _search(request: Request, desk: Desk, _watch: Watch) -> Response:
@@ -479,6 +547,9 @@ ANSWERS: dict[str, Answerer] = {
     "/api/family": _family,
     "/api/rows": _rows,
     "/api/organism": _organism,
+    "/api/explain": _explain,
+    "/api/niche": _competition,
+    "/api/fitness": _fitness,
     "/api/search": _search,
     "/api/changes": _changes,
     "/api/openapi.json": _openapi,
@@ -508,6 +579,10 @@ def openapi() -> dict[str, Any]:
         parameter("rows", "integer", f"Rows at most, about: {ROWS}, up to {MOST_ROWS}."),
     ]
     window = [*family, *rows]
+    niche = [
+        parameter("niche", "string", "The niche, `task/metric`.", True),
+        parameter("split", "string", "Its split, where it has one."),
+    ]
     version = parameter("version", "integer", "Of which window; 410 when it is gone.")
     block, object_ = "application/octet-stream", "application/json"
     paths = {
@@ -519,6 +594,20 @@ def openapi() -> dict[str, Any]:
         "/api/organism": (
             "Everything known of one organism, as `lineage show --json` gives it.",
             [{**ref, "required": True}], object_,
+        ),
+        "/api/explain": (
+            "Why an organism lives, as `lineage explain --json` gives it, and its `places`.",
+            [{**ref, "required": True}], object_,
+        ),
+        "/api/niche": (
+            "Who competes in a niche, as `lineage niche show --json` gives it.",
+            [*niche, parameter("most", "integer", f"At most: {COMPETE}, up to {MOST_COMPETE}, "
+                               "and the whole front.")], object_,
+        ),
+        "/api/fitness": (
+            "The best score among the living in each row of a window.",
+            [*niche, of, *rows[:2],
+             parameter("each", "integer", "How many positions a row stands for: 1.")], object_,
         ),
         "/api/search": (
             "Organisms that a text refers to, or whose names begin with it or hold it.",

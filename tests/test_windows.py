@@ -16,6 +16,7 @@ import lineage
 from bench import generate
 from lineage import database, snapshots, store
 from lineage.errors import InvalidValue
+from lineage.organism import PowerCost
 from lineage.registry import Registry
 from lineage.trees import window
 from lineage.trees.window import Window
@@ -43,6 +44,12 @@ def grown(address: str) -> Registry:
             if chance.random() < 0.1:
                 parents.append(f"n{chance.randrange(own)}")
         entries.append({"name": f"n{own}", "parents": sorted(set(parents))})
+        if own % 4 == 0:
+            entries[-1] |= {
+                "fitness": {"t/acc": own * 37 % 101 / 100},
+                "power": [PowerCost(joules=1.0 + own % 13, per="token", phase="serving",
+                                    source="measured")],
+            }  # fmt: skip
     registry.register_many(entries)
     with registry.store.act() as act:
         ids = [one.id for one in registry.find(limit=None)]
@@ -122,6 +129,31 @@ def test_a_window_holds_everybody_once_and_says_what_is_so(registry_url: str) ->
         beside = registry.window(at="n350", rows=9)
         assert beside
         assert registry.get("n350").id in [row.id for row in beside.stripes]
+
+
+def test_each_row_knows_the_best_of_those_it_stands_for(registry_url: str) -> None:
+    with grown(registry_url) as registry:
+        along = registry.along("t/acc")
+        assert along
+        position = Model(registry).position
+        living = [one for one in registry.find(limit=None, status="alive")
+                  if int(str(one.name)[1:]) % 4 == 0]  # fmt: skip
+        values = {position[one.id]: int(str(one.name)[1:]) * 37 % 101 / 100 for one in living}
+        chance = random.Random(5)
+        for each in (1, 4, 64, 1024):
+            start, end = sorted(chance.choices(range(COUNT), k=2))
+            start = start // each * each
+            best, scores = along.best(start, end, each)
+            rows = [
+                [values[at] for at in range(first, min(first + each, end + 1)) if at in values]
+                for first in range(start, end + 1, each)
+            ]
+            assert scores == [len(row) for row in rows]
+            assert best == [max(row, default=None) for row in rows]
+        own = values[position[living[7].id]]
+        [place] = registry.places(living[7])
+        assert place.of == len(values)
+        assert place.place == 1 + sum(value > own for value in values.values())
 
 
 def test_who_came_since_hangs_below_its_parent_or_comes_last(registry_url: str) -> None:
@@ -233,11 +265,29 @@ def test_one_moves_through_a_family_of_any_size(explorer: Explorer, page: Page) 
     assert "700 organisms" in page.locator(".counts").inner_text()
     says(page, "#panel", "A row stands for")
     assert not page.locator("#plan").is_visible(), "what needs everybody is not offered"
+    page.keyboard.press("p")
+    says(page, "#said", "The selection plan, growth with time")  # and said
+    assert "best acc" in page.locator(".head.niche").inner_text()
+    says(page, "#scale", "best of a row")
+    says(page, "#panel", "The whole front, and")
+    page.get_by_role("button", name="Filter").click()
+    page.locator("#of-status").select_option("culled")
+    assert page.locator("#narrowed").inner_text() == "64 culled of 700"
+    page.locator("#everything").click()
+    assert page.get_by_role("link", name="draw all 700 in one piece").is_visible()
     page.locator("#search").fill("n350")
     page.get_by_role("option", name="n350").click()
     told(page, "n350")
     appears(page, "n350")
     says(page, "#panel", "n343")  # its parent
+    page.locator("#search").fill("n8")
+    page.locator("#search").press("Enter")
+    told(page, "n8")
+    says(page, "#panel", "Beaten in t/acc by")  # judged by the server
+    says(page, "#panel .rank", " of ")
+    page.locator("#search").fill("n350")
+    page.locator("#search").press("Enter")
+    told(page, "n350")
     with lineage.open(explorer.registry) as registry:
         registry.register(name="late", parents="n350")
     appears(page, "late")
@@ -285,6 +335,16 @@ def test_a_program_asks_for_rows(explorer: Explorer) -> None:
     assert sum(row["count"] for row in found["rows"]) == COUNT
     near = explorer.get("api/rows?at=n350&rows=9")
     assert "n350" in [row["name"] for row in near["rows"]]
+    whole = explorer.get("api/fitness?niche=t/acc&each=256")
+    assert [len(whole["best"]), whole["direction"]] == [3, "higher"]
+    assert max(one for one in whole["best"] if one is not None) <= 1
+    judged = explorer.get("api/explain?ref=n8")
+    assert judged["standings"][0]["verdict"] == "obsolete"
+    assert judged["places"][0]["of"] == sum(whole["scores"])
+    competition = explorer.get("api/niche?niche=t/acc&most=5")
+    assert competition["counts"]["front"] == sum(
+        one["state"] == "front" for one in competition["members"]
+    )
     answer = explorer.ask("api/rows?start=9999")
     assert answer.status == 400
     assert b"the family has 0 to 699" in answer.read()

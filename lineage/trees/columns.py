@@ -174,8 +174,9 @@ class _Sheet:
             niches=self._niches(),
             niche=self.niches.index(shown_niche) if shown_niche in self.niches else -1,
             units=[
-                {"unit": one.unit, "words": one.words, "digits": one.figures.digits}
-                for one in self.units.values()
+                {"per": per, "factor": one.factor, "unit": one.unit, "words": one.words,
+                 "digits": one.figures.digits}
+                for per, one in self.units.items()
             ],
         )
         block.numbers("up", "u32", self._up())
@@ -236,8 +237,10 @@ class _Sheet:
             "name": shown(str(niche)),
             "task": shown(niche.task),
             "metric": shown(niche.metric),
+            "split": shown(niche.split),
             "direction": direction,
             "digits": words.figures(values).digits,
+            "crowd": len(scores) if spread is None else spread.scores,
             **scale,
         }
 

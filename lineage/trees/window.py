@@ -6,14 +6,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from lineage import snapshots
+from lineage import ledger, snapshots, standings
 from lineage.database import Connection
 from lineage.errors import InvalidValue
 from lineage.organism import Niche
 from lineage.trees.family import Branch, Family
 from lineage.trees.gather import members
 from lineage.trees.layout import Layout, Row
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MOST_ABOVE = 24
 """Organisms above a window that are shown in it, because their clades reach into it."""
@@ -148,6 +152,58 @@ class Extent:
     @property
     def total(self) -> int:
         return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Along:
+    """The scores of the living in a niche, as of now: ascending positions in a snapshot, and
+    values. Those registered since the snapshot have none."""
+
+    snapshot: int
+    direction: str
+    positions: np.ndarray[Any, Any]
+    values: np.ndarray[Any, Any]
+
+    def best(self, start: int, end: int, each: int) -> tuple[list[float | None], list[int]]:
+        """Of each row of `each` positions from `start` to `end` the best score, None where nobody
+        is scored; and how many are. Rows begin where those of a window do, at multiples of
+        `each`."""
+        import numpy as np
+
+        first, last = np.searchsorted(self.positions, (start, end + 1))
+        row = self.positions[first:last] // each - start // each
+        count = end // each - start // each + 1
+        best: list[float | None] = [None] * count
+        if len(row):
+            begins = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
+            better = np.minimum if self.direction == "lower" else np.maximum
+            found = better.reduceat(self.values[first:last], begins)
+            for one, value in zip(row[begins].tolist(), found.tolist(), strict=True):
+                best[one] = value
+        return best, np.bincount(row, minlength=count).tolist()
+
+
+def along(connection: Connection, niche: Niche) -> Along | None:
+    """The scores in a niche by position; None without a current snapshot. Linear in the scores of
+    the niche, whatever the size of the registry. InvalidValue where it is not known which way is
+    better."""
+    import numpy as np
+
+    snapshot = snapshots.current(connection)
+    own, direction = ledger.niche_id(connection, niche)
+    if snapshot is None:
+        return None
+    if direction is None:
+        raise InvalidValue(f"it is not known whether a higher or a lower {niche} is better.")
+    parts = [np.array(rows, np.float64) for rows in connection.stream(
+        f"""SELECT l.pre, s.value FROM standing s CROSS JOIN label l
+            WHERE s.niche = ? AND s.state = {standings.ALIVE} AND s.also = 0
+              AND l.snapshot = ? AND l.organism = s.organism""",
+        (own, snapshot.number), 50_000,
+    )]  # fmt: skip
+    found = np.concatenate(parts) if parts else np.empty((0, 2))
+    found = found[np.argsort(found[:, 0], kind="stable")]
+    return Along(snapshot.number, direction, found[:, 0].astype(np.int64), found[:, 1].copy())
 
 
 def extent(connection: Connection, root: int | None) -> Extent | None:

@@ -31,15 +31,26 @@ export async function drawn(where = {}) {
 export const details = () => (opened ??= window_("details", { ...place, version }));
 let opened = null;
 
-const from = (ref) => `?${new URLSearchParams({ ...Object.fromEntries(asked), ref })}`;
+const from = (ref, limit) => `?${new URLSearchParams({ ...Object.fromEntries(asked), ...(ref && { ref }), ...(limit && { limit }) })}`;
 
 export const server = {
   /** The address of the page that draws the family of an organism. */
   from: (id) => from(`#${id}`),
+  /** The address of the page that draws up to so many in one piece: a family, or what this page is of. */
+  piece: (limit, id) => from(id && `#${id}`, limit),
   /** The address of the page of the whole forest; empty where this is it. */
   forest: () => (asked.has("ref") ? location.pathname : ""),
   /** Organisms of the whole registry that a text finds: {id, label}. */
   search: async (q) => (await (await ask("api/search", { q })).json()).organisms,
+  /** The whole of a large family, for the map; what is drawn stays what details are asked of. */
+  whole: () => window_("drawn"),
+  /** Why an organism lives, judged by the server, and its places. */
+  explain: async (id) => (await ask("api/explain", { ref: `#${id}` })).json(),
+  /** Who competes in a niche: the front whole, and some of the others. */
+  competition: async ({ task, metric, split }) => (await ask("api/niche", { niche: `${task}/${metric}`, split })).json(),
+  /** The best score in each row of a window. */
+  best: async ({ task, metric, split }, { start, end, each }) =>
+    (await ask("api/fitness", { ...Object.fromEntries(asked), niche: `${task}/${metric}`, split, start, end, each })).json(),
   /** Parents of an organism, drawn or not: {id, name, relation}. */
   parents: async (id) => (await (await ask("api/organism", { ref: `#${id}` })).json()).parents.slice(0, SAID)
     .map(({ parent, relation }) => ({ id: parent.id, name: parent.ref, relation })),

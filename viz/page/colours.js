@@ -2,7 +2,8 @@
    lightness; kinds take the colours of Okabe and Ito (2008, "Color universal design"), which colour-
    blind people tell apart. Shape, words or a figure always say the same. */
 
-import { AGAINST, ALIVE, goodness, originOf, scored, status, valueOf } from "./forest.js";
+import { AGAINST, ALIVE, goodness, originOf, scored, shownValue, status } from "./forest.js";
+import { short } from "./words.js";
 
 const KINDS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a12f", "#7f7f7f"];
 export const STEPS = 24;
@@ -70,11 +71,11 @@ function fitness(forest, view, theme) {
   const k = view.niche;
   if (k < 0) return { of: () => null, good: () => null, legend: "nothing is scored" };
   const { name, direction, best, worst, digits } = scored(forest, k);
-  const good = (i) => (status(forest, i) === ALIVE ? goodness(forest, k, valueOf(forest, k, i)) : null);
+  const good = (i) => (status(forest, i) === ALIVE || forest.count?.[i] > 1 ? goodness(forest, k, shownValue(forest, k, i)) : null);
   const of = (i) => { const part = good(i); return part === null ? null : theme.scale[shade(part)]; };
   if (!direction) return { of, good, legend: `which way is better in ${name} is not known` };
   if (best === undefined) return { of, good, legend: `nothing alive is scored in ${name}` };
-  return { of, good, legend: { what: name, low: `worse ${worst.toFixed(digits)}`, high: `${best.toFixed(digits)} better` } };
+  return { of, good, legend: { what: forest.window?.each > 1 ? `${short(name, 22)}, best of a row` : name, low: `worse ${worst.toFixed(digits)}`, high: `${best.toFixed(digits)} better` } };
 }
 
 function amount(forest, theme, value, low, high, log) {

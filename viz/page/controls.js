@@ -2,6 +2,8 @@
    slider, the legend, and the keys. */
 
 import { AGAINST, BUNDLE, CULLED, ESTIMATED, GHOST, GUARDED, PROPOSED, PROTECTED, status } from "./forest.js";
+import { ofStatus } from "./far.js";
+import { WINDOW_LACKS } from "./panel.js";
 import { shapeOf } from "./plate.js";
 import { at, count, counted, make, moment, short, svg } from "./words.js";
 
@@ -133,11 +135,16 @@ function viewMenu(app) {
 function filterMenu(app) {
   const { forest, view } = app, menu = at("filter-menu");
   const set = (part) => app.set({ filter: { ...app.view.filter, ...part } });
+  const statusChoice = (what) => choice(what, [["", "any"], ...forest.statuses.map((one) => [one, one])], view.filter.status, (value) => set({ status: value }), "of-status");
+  if (forest.window) {
+    menu.replaceChildren(make("h2", {}, "Light up"), statusChoice("rows with"), make("p", {}, WINDOW_LACKS));
+    return;
+  }
   const origins = [...new Set(forest.origins)].filter(Boolean).map((one) => [one, one]);
   menu.replaceChildren(
     make("h2", {}, "Show only"),
     choice("relation", [["", "any"], ...origins], view.filter.relation, (relation) => set({ relation }), "of-relation"),
-    choice("status", [["", "any"], ...forest.statuses.map((one) => [one, one])], view.filter.status, (value) => set({ status: value }), "of-status"),
+    statusChoice("status"),
     forest.niches.length ? choice("scored in", [[-1, "any or none"], ...forest.niches.map(({ name }, k) => [k, short(name, 40)])], view.filter.niche, (k) => set({ niche: Number(k) }), "of-niche") : "",
     make("p", {}, "What leads to them stays."),
     make("button", { type: "button", className: "act", onclick: () => app.everything() }, "show all"),
@@ -198,7 +205,7 @@ export function tellControls(app) {
   at("colour").value = view.colour === "fitness" ? `niche ${view.niche}` : view.colour;
   at("plan").setAttribute("aria-pressed", String(view.plan));
   const narrowed = view.filter.relation || view.filter.status || view.filter.niche >= 0 || view.filter.until !== null || view.root >= 0 || view.only >= 0;
-  at("narrowed").textContent = narrowed ? `${counted(app.lines.length, "row")} of ${count(forest.n)}` : "";
+  at("narrowed").textContent = !narrowed ? "" : forest.window ? holds(forest, view.filter.status) : `${counted(app.lines.length, "row")} of ${count(forest.n)}`;
   at("everything").hidden = !narrowed;
   legend(app);
 }
@@ -217,6 +224,13 @@ const SIGNS = [
   { key: "estimated", text: "~ estimated" },
   { key: "bundle", text: "… several, folded or not drawn" },
 ];
+
+/** How many of a status the rows of a window hold. */
+function holds(forest, wanted) {
+  let found = 0, all = 0;
+  for (let i = forest.window.above; i < forest.n; i += 1) { found += ofStatus(forest, wanted, i); all += forest.count[i]; }
+  return `${count(found)} ${wanted} of ${count(all)} ${all < forest.window.last - forest.window.first + 1 ? "hereabouts" : ""}`.trim();
+}
 
 /** The signs that are drawn, and what they mean: {key, text}, with a `shape`, or the `mark` of its first word. */
 export function signs({ forest, view, used }) {
@@ -264,7 +278,7 @@ function onKey(app, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName)) return;
   const { view } = app;
-  if (app.forest.window && NEEDS_ALL.includes(event.key)) return;
+  if (app.forest.window && NEEDS_ALL.includes(event.key)) { app.say(WINDOW_LACKS); return; }
   const moves = {
     ArrowDown: () => app.step(1), ArrowUp: () => app.step(-1), ArrowLeft: () => app.toParent(), ArrowRight: () => app.toChild(),
     Home: () => app.step(-Infinity), End: () => app.step(Infinity), PageDown: () => app.step(app.page()), PageUp: () => app.step(-app.page()),

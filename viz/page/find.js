@@ -25,18 +25,20 @@ export function search(app) {
   /** What else the registry has, outside of what is drawn, once typing rests. */
   const farther = (sought) => {
     clearTimeout(asking);
-    asking = setTimeout(async () => {
-      const there = await app.server.search(box.value.trim()).catch(() => []);
-      if (box.value.trim().toLowerCase() !== sought) return;
-      const ids = new Set(app.forest.id), place = list.children.length;
-      const others = there.filter(({ id }) => !ids.has(id)).slice(0, SUGGESTED);
-      shown.push(...others);
-      list.append(...others.map((one, k) => suggestion(place + k, one.label, "elsewhere", () => pick(one))));
-      list.hidden = !list.children.length;
-      box.setAttribute("aria-expanded", String(!list.hidden));
-    }, 200);
+    fetched = new Promise((done) => { asking = setTimeout(() => fetchOthers(sought).then(done), 200); });
   };
-  let asking = 0;
+  let asking = 0, fetched = null, looking = null;
+
+  const fetchOthers = async (sought) => {
+    const there = await app.server.search(box.value.trim()).catch(() => []);
+    if (box.value.trim().toLowerCase() !== sought || picked === sought) return;
+    const ids = new Set(app.forest.id), place = list.children.length;
+    const others = there.filter(({ id }) => !ids.has(id)).slice(0, SUGGESTED);
+    shown.push(...others);
+    list.append(...others.map((one, k) => suggestion(place + k, one.label, "elsewhere", () => pick(one))));
+    list.hidden = !list.children.length;
+    box.setAttribute("aria-expanded", String(!list.hidden));
+  };
 
   /** By row what else it is known by: aliases and tags; and where digests are. */
   const everything = async () => {
@@ -49,12 +51,15 @@ export function search(app) {
     shown = found.slice(0, SUGGESTED);
     active = -1;
     list.replaceChildren(...shown.map((i, place) => option(app, i, place, pick)));
-    list.hidden = !sought || !shown.length;
+    list.hidden = !sought || !shown.length || picked === sought;
     box.setAttribute("aria-expanded", String(!list.hidden));
     box.removeAttribute("aria-activedescendant");
   };
 
+  let picked = "";  // what was sought when one was picked: no suggestion is added to it any more
   const pick = (i) => {
+    picked = box.value.trim().toLowerCase();
+    clearTimeout(asking);
     if (typeof i === "object") { farAway(i.id); return; }
     list.hidden = true; box.setAttribute("aria-expanded", "false");
     app.choose(i, { move: true });
@@ -76,6 +81,14 @@ export function search(app) {
     return found[here < 0 ? 0 : (here + (back ? found.length - 1 : 1)) % found.length];
   };
 
+  /** Enter waits for the answer to what was typed before it. */
+  const enter = async (back) => {
+    const sought = box.value.trim().toLowerCase();
+    for (let last = null; last !== looking;) { last = looking; await last; }  // the family may turn to another meanwhile
+    if (active < 0 && lower?.[found[0]] !== sought) await fetched;
+    if (shown.length && box.value.trim().toLowerCase() === sought) pick(active >= 0 ? shown[active] : nextFound(back));
+  };
+
   const move = (step) => {
     if (!shown.length) return;
     list.hidden = false;
@@ -85,14 +98,14 @@ export function search(app) {
   };
 
   /** The family is another: what was searched is searched again. */
-  app.research = () => { if (box.value.trim()) look(); };
-  box.addEventListener("input", look);
+  app.research = () => { if (box.value.trim()) looking = look(); };
+  box.addEventListener("input", () => { picked = ""; looking = look(); });
   box.addEventListener("blur", () => { setTimeout(() => { list.hidden = true; box.setAttribute("aria-expanded", "false"); }, 150); });
   box.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") move(1);
     else if (event.key === "ArrowUp") move(-1);
-    else if (event.key === "Enter" && shown.length) pick(active >= 0 ? shown[active] : nextFound(event.shiftKey));
-     else if (event.key === "Escape") { box.value = ""; look(); app.focus(); } else return;
+    else if (event.key === "Enter") enter(event.shiftKey);
+    else if (event.key === "Escape") { box.value = ""; look(); app.focus(); } else return;
     event.preventDefault();
     event.stopPropagation();
   });

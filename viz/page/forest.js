@@ -16,7 +16,7 @@ const UNKNOWN = 0xffffffff;
 export function plant(block) {
   const n = block.rows;
   const forest = {
-    n, title: block.title, counts: block.counts, hidden: block.hidden, counted: block.counted, id: block.id ?? null, rooted: block.root, epoch: block.epoch,
+    n, version: block.version ?? 0, title: block.title, counts: block.counts, hidden: block.hidden, counted: block.counted, id: block.id ?? null, rooted: block.root, epoch: block.epoch,
     statuses: block.statuses, units: block.units, niche: block.niche,
     generation: block.generation, flags: block.flags, more: block.more, name: block.name,
     origin: block.origin, origins: block["origin.words"], power: block.power, unit: block.unit,
@@ -71,6 +71,13 @@ export function scored(forest, k) {
 export function valueOf(forest, k, i) {
   const niche = scored(forest, k), j = niche.where[i];
   return j < 0 ? null : niche.values[j];
+}
+
+/** The score that row i shows in niche k: its own, or the best of the many it stands for. */
+export function shownValue(forest, k, i) {
+  if (!(forest.count?.[i] > 1)) return valueOf(forest, k, i);
+  const best = forest.best?.k === k ? forest.best.values[i] : NaN;
+  return Number.isNaN(best) ? null : best;
 }
 
 export const onFront = (forest, k, i) => {

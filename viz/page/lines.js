@@ -59,7 +59,7 @@ function kept(forest, view, start, end) {
   const { relation, status: wanted, niche, until } = view.filter;
   const filtered = relation || wanted || niche >= 0 || until !== null;
   const only = view.only >= 0 ? pedigree(forest, view.only) : null;
-  if (!filtered && !only && !view.after) return null;
+  if (forest.window || (!filtered && !only && !view.after)) return null;
   const keep = new Uint8Array(forest.n);
   const where = niche >= 0 ? scored(forest, niche).where : null;
   const origin = relation ? forest.origins.indexOf(relation) : -1;

@@ -1,9 +1,9 @@
 /* The page: reads the family, holds the view, and draws again whatever a change touches. */
 
 import { details as openDetails, drawn, server } from "./data.js";
-import { BUNDLE, ESTIMATED, GUARDED, PROPOSED, clade, pedigree, plant, valueOf } from "./forest.js";
+import { BUNDLE, ESTIMATED, GUARDED, PROPOSED, clade, pedigree, plant, shownValue } from "./forest.js";
 import { ALIKE, CLADE, HIDDEN, NOBODY_OUT, arrange, reveal } from "./lines.js";
-import { aggregate, spans } from "./stripes.js";
+import { aggregate, litStripes, spans } from "./stripes.js";
 import { MARGIN, NEAR, axisTicks, columns, marked, paint } from "./plate.js";
 import { colouring, readTheme, shade } from "./colours.js";
 import { controls, fill, tellControls } from "./controls.js";
@@ -12,7 +12,7 @@ import { search } from "./find.js";
 import { outline } from "./outline.js";
 import { asSvg, newick, savePng, saveSvg } from "./save.js";
 import { place, read as readHash, write as writeHash } from "./hash.js";
-import { around, axisOf, positionAt, rowAt, seen as shownNow, wanted } from "./far.js";
+import { CROWD, PIECE, around, axisOf, bestByRow, holding, rowAt, rowsOf, seen as shownNow, stands, wanted } from "./far.js";
 import { at, count, make, short } from "./words.js";
 
 const ROW = [17, 26];       // px a line at first
@@ -63,23 +63,38 @@ async function start() {
 /** What the address names, where that is a part of a large family; else all, or a window on all. */
 async function first() {
   const where = server && place();
-  if (where?.span) {
-    const height = at("stage").getBoundingClientRect().height, each = 4 ** Math.max(0, Math.ceil(Math.log(where.span / height) / Math.log(4)));
-    try { return await drawn({ start: where.first, end: where.first + where.span - 1, rows: Math.ceil(where.span / each) }); } catch { /* it is no more there */ }
+  if (where) {
+    const each = stands(where.span, at("stage").getBoundingClientRect().height);
+    try { return await drawn(rowsOf({ start: where.first, end: where.first + where.span - 1, each })); } catch { /* it is no more there */ }
   }
   return drawn();
 }
 
 /** The whole, for the map, and the place in the address. */
 async function settle() {
-  const { forest, view } = app, where = place();
-  const whole = where?.span ? plant(await drawn()) : forest;
+  const { forest, view } = app;
+  const whole = place() ? plant(await server.whole()) : forest;
   app.whole = whole.window.start === whole.window.first && whole.window.end === whole.window.last ? whole : null;
-  if (where?.span) await drawn({ start: forest.window.start, end: forest.window.end, rows: Math.ceil((forest.window.end - forest.window.start + 1) / forest.window.each) });
   view.top = forest.window.above;
   view.h = app.height / (forest.n - view.top);
   app.moved = true;
   hold();
+  warm();
+}
+
+/** The best of each row in the niche shown, as soon as the picture is there. */
+async function warm() {
+  const { view } = app;
+  for (const forest of new Set([app.forest, app.whole])) {
+    const k = view.niche, niche = forest?.niches[k];
+    if (!forest?.window || forest.window.each === 1 || !niche?.direction || niche.crowd > CROWD || forest.best?.k === k) continue;
+    const found = await server.best(niche, forest.window).catch(() => null);
+    if (found?.snapshot !== forest.window.snapshot || view.niche !== k) continue;
+    forest.best = { k, values: bestByRow(forest, found) };
+    compose();
+    lightUp();
+    redraw();
+  }
 }
 
 let fetching = null, missed = false, last = "";
@@ -96,10 +111,10 @@ function reach() {
 
 /** Another window in place of what is drawn, where one is by now. */
 function turn(forest, to = shownNow(app)) {
-  const { view } = app, id = app.chosenId;
+  const { view } = app, id = app.chosenId, grown = forest.window.new - app.forest.window.new;
   if (forest.window.start !== app.forest.window.start || forest.window.each !== app.forest.window.each) last = "";
   if (forest.window.snapshot !== app.forest.window.snapshot) { history.replaceState(null, "", location.pathname + location.search); location.reload(); return; }
-  Object.assign(app, { forest, details: null, names: null, used: null, found: null, brushed: null, hover: -1 });
+  Object.assign(app, { forest, details: null, names: null, used: null, found: null, brushed: null, picked: null, hover: -1 });
   Object.assign(view, { chosen: id ? forest.id.indexOf(id) : -1, other: -1, root: -1, only: -1, folded: new Set(), opened: new Set() });
   widen();
   measure();
@@ -111,6 +126,8 @@ function turn(forest, to = shownNow(app)) {
   lightUp();
   app.research();
   tell();
+  warm();
+  if (grown > 0) say(`${count(grown)} more since: the registry has changed.`);
   if (view.chosen >= 0) app.open().then(() => writePanel(app));
 }
 
@@ -159,11 +176,7 @@ function renew() {
 /** The same window as it is now; and the map, where the snapshot is another. */
 async function anew() {
   await fetching;
-  const { start, end, each, new: before } = app.forest.window;
-  const forest = plant(await drawn({ start, end, rows: Math.ceil((end - start + 1) / each) }));
-  turn(forest);
-  const grown = forest.window.new - before;
-  if (grown > 0) say(`${count(grown)} more since: the registry has changed.`);
+  turn(plant(await drawn(rowsOf(app.forest.window))));
 }
 
 /** Another state of the family in place of what is drawn. Organisms and niches go by name. */
@@ -300,7 +313,7 @@ function firstView() {
 /** Who is lit: what is searched or brushed, else the pedigree and the clade of the chosen ones. */
 function lightUp() {
   const { forest, view, scene } = app;
-  const marked = app.found ?? app.brushed ?? null;
+  const marked = app.found ?? app.brushed ?? (forest.window && view.filter.status ? holding(forest, view.filter.status) : null);
   app.ancestors = null;
   app.lit = null;
   if (marked) {
@@ -314,6 +327,8 @@ function lightUp() {
   }
   scene.ancestors = app.ancestors;
   scene.fading = app.lit !== null;
+  let stripes = null;
+  scene.litStripes = () => (stripes ??= litStripes(app.lines, app.lit, scene.levels()));
   scene.found = app.found && app.found.length <= 200 ? app.found : null;
   scene.dim = dimmer(app.lit, marked ? 1 : 1.5);
 }
@@ -411,7 +426,7 @@ app.heads = () => app.geo.table.map((one) => ({
   ...one,
   text: one.key === "name" ? "Organism" : one.key === "relation" ? "Relation" : one.key === "status" ? "Status"
     : one.key === "niche" ? app.forest.niches[one.k].task : app.forest.units.length === 1 ? app.forest.units[0].unit : "Power",
-  small: one.key === "niche" ? app.forest.niches[one.k].metric : "",
+  small: one.key === "niche" ? `${app.forest.window?.each > 1 ? "best " : ""}${app.forest.niches[one.k].metric}` : "",
 }));
 
 function writeHeads() {
@@ -458,7 +473,7 @@ app.said = (line, what) => {
 
 const gone = ({ against, culled }, i) => (against[i] ? `, ${count(against[i])} selected against` : "") + (culled[i] ? `, ${count(culled[i])} culled` : "");
 
-app.value = (k, i) => valueOf(app.forest, k, i);
+app.value = (k, i) => shownValue(app.forest, k, i);
 
 app.byName = (name) => {
   if (!app.names) {
@@ -510,6 +525,7 @@ app.set = async (change) => {
   if (LAID.some((key) => key in change)) keep(held);
   lightUp();
   tell();
+  if ("niche" in change) warm();
 };
 
 /** The organism in the middle of the window and where it is, so that a fold does not lose one's place. */
@@ -529,9 +545,10 @@ function keep(held) {
 
 app.choose = async (i, { move = false } = {}) => {
   const { view, forest } = app;
+  if (move && i >= 0 && forest.window?.each > 1 && forest.id[i]) return app.jump(forest.id[i]);
   if (i >= 0 && forest.flags[i] & BUNDLE) i = forest.parent[i];
   if (i >= 0 && view.comparing && i !== view.chosen) { view.other = i; view.comparing = false; }
-  else { view.chosen = i; view.other = -1; app.chosenId = forest.id?.[i]; if (i < 0) { view.comparing = false; app.brushed = null; } }
+  else { view.chosen = i; view.other = -1; app.chosenId = forest.id?.[i]; if (i < 0) { view.comparing = false; app.brushed = app.picked = null; } }
   if (i >= 0 && reveal(forest, view, app.lines, i)) { const held = anchor(); relay(); keep(held); }
   if (i >= 0 && !app.details) await app.open();
   if (move && i >= 0) toView(i);
@@ -598,7 +615,7 @@ app.fold = (i) => {
   else if (forest.size[i] > 1) view.folded.add(i);
   app.set({ filter: view.filter });
 };
-app.everything = () => app.set({ filter: NOBODY_OUT, root: -1, only: -1, after: false }).then(() => { fill(app); tell(); app.fitOrRows(); app.focus(); });
+app.everything = () => app.set({ filter: NOBODY_OUT, root: -1, only: -1, after: false }).then(() => { fill(app); tell(); if (!app.forest.window) app.fitOrRows(); app.focus(); });
 app.reroot = (i) => { if (i >= 0 || app.view.root >= 0) app.set({ root: i, zx: 1, px: 0 }).then(() => app.fitOrRows()); };
 app.only = (i) => { if (i >= 0 || app.view.only >= 0) app.set({ only: i }).then(() => app.fitOrRows()); };
 app.compare = () => { if (app.view.chosen >= 0) { app.view.comparing = !app.view.comparing; tell(); } };
@@ -607,7 +624,15 @@ app.after = (after) => app.set({ after });
 app.nextAxis = () => { const keys = Object.keys(app.forest.axes); app.set({ axis: keys[(keys.indexOf(app.view.axis) + 1) % keys.length], zx: 1, px: 0 }); };
 app.nextNiche = () => { if (app.forest.niches.length) app.set({ colour: "fitness", niche: (app.view.niche + 1) % app.forest.niches.length }); };
 app.searched = (found) => { app.found = found; if (found?.length && found.length < 50) nearest(found); lightUp(); redraw(); };
-app.brush = (found) => { app.brushed = found; lightUp(); tell(); };
+/** Points of the plot are selected: those that are drawn are lit, and in a window the panel lists all. */
+app.brush = (points) => {
+  const drawn = points?.map(({ i }) => i).filter((i) => i >= 0);
+  app.brushed = drawn?.length ? drawn : null;
+  app.picked = app.forest.window ? points : null;
+  lightUp();
+  tell();
+};
+app.told = () => writePanel(app);
 app.resized = () => { measure(); compose(); if (!app.moved) firstView(); lightUp(); tell(); };
 
 /** Brings the first of those found into the window, where none is. */
@@ -634,10 +659,10 @@ app.copyNewick = async () => {
   say("The Newick text is on the clipboard.");
 };
 
-function say(text) {
+const say = app.say = (text) => {
   at("said").textContent = text;
-  setTimeout(() => { if (at("said").textContent === text) at("said").textContent = ""; }, 4000);
-}
+  setTimeout(() => { if (at("said").textContent === text) at("said").textContent = ""; }, Math.max(4000, 50 * text.length));
+};
 
 // ---- moving about ------------------------------------------------------------------------------------
 

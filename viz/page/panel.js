@@ -3,6 +3,7 @@
 
 import { ALIVE, AGAINST, BEARING, CULLED, ESTIMATED, GHOST, GUARDED, PROPOSED, PROTECTED, children, clade, cladeOf, goodness, is, mrca, onFront, originOf, parents, pedigree, rank, scored, status, valueOf, wayDown } from "./forest.js";
 import { shade } from "./colours.js";
+import { CROWD, PIECE, named } from "./far.js";
 import { at, count, counted, day, figure, make, minute, short, si, svg } from "./words.js";
 import { plot } from "./plot.js";
 
@@ -43,20 +44,31 @@ function family(app) {
     make("h2", { dir: "auto" }, forest.title),
     make("p", { className: "said" }, `${forest.counts.join(", ")}.`),
     forest.hidden ? make("p", {}, `${forest.counted ? "" : "At least "}${counted(forest.hidden, "more organism")} ${forest.hidden === 1 ? "is" : "are"} not in this page; the rows that are not drawn count them.${app.server ? " Choose an organism, or search, to go on from there; `lineage doctor --repair --apply` builds the snapshot by which all of it can be shown." : ""}`) : null,
-    forest.window ? make("p", {}, window_(forest)) : null,
+    ...(forest.window ? window_(app) : []),
     app.server?.forest() ? make("p", {}, make("a", { className: "act", href: app.server.forest() }, "the whole forest")) : null,
     make("p", {}, "Choose an organism to read why it lives. Arrow keys walk the tree, / searches, ? lists all keys."),
+    app.picked?.length ? heading(`${count(app.picked.length)} selected in the plot`) : null,
+    app.picked?.length ? some(app.picked, (point) => make("li", {}, farLink(app, point), make("span", { className: "figure" }, figure(point.y, forest.niches[view.niche].digits))), make("ul", { className: "ranking" })) : null,
     best?.ranked.length && best.direction ? heading(`Fittest in ${short(best.name)}`) : null,
     best?.ranked.length && best.direction ? some(best.ranked.slice(0, 5), (i) => make("li", {},
       link(app, i), make("span", { className: "figure" }, figure(valueOf(forest, view.niche, i), best.digits))), make("ol", { className: "ranking" })) : null,
-    ...(forest.window ? [] : plot(app) ?? []),
+    ...(plot(app) ?? []),
   ];
 }
 
-function window_({ window }) {
-  const as = "The tree is as of the interval snapshot; organisms are as of now.";
-  return window.each === 1 ? `Each row is an organism. ${as}` : `A row stands for ${count(window.each)} organisms, of the one named and of smaller clades beside it. Zoom in, or press Enter on a row, to see them. ${as}`;
+/** What a window shows, what it cannot, and where that is. */
+function window_(app) {
+  const { window } = app.forest, total = window.last - window.first + 1;
+  const rows = window.each === 1 ? "Each row is an organism." : `A row stands for ${count(window.each)} organisms, of the one named and of smaller clades beside it. Zoom in, or press Enter on a row, to see them.`;
+  return [
+    make("p", {}, `${rows} The tree is as of the interval snapshot; organisms are as of now.`),
+    total <= PIECE ? make("p", {}, make("a", { className: "act", href: app.server.piece(PIECE) }, `draw all ${count(total)} in one piece`), ": some seconds, then all controls work.")
+      : make("p", {}, WINDOW_LACKS),
+  ];
 }
+
+/** Said instead of a control that could not work. */
+export const WINDOW_LACKS = `The selection plan, growth with time, other axes, folding, and filters by relation or niche need everybody at once: draw the family of an organism that has at most ${count(PIECE)} in one piece.`;
 
 // ---- one organism ------------------------------------------------------------------------------
 
@@ -78,7 +90,7 @@ function organism(app) {
     ...relatives(app, i),
     ...fitnessOf(app, i),
     ...powerOf(app, i),
-    ...(forest.window ? [] : plot(app) ?? []),
+    ...(plot(app) ?? []),
     ...labelsOf(details, i),
     ...history(details, i),
   ];
@@ -88,7 +100,7 @@ function identity(forest, details, i) {
   const digest = details ? hex(details, i) : "";
   const aliases = details ? details["aliases.words"][details.aliases[i]].split("\t").filter(Boolean).join(", ") : "";
   const parts = [details?.version[i] ? `v${details.version[i]}` : "", aliases, digest.slice(0, 12)].filter(Boolean);
-  return make("p", { className: "mono", title: digest, dir: "auto" }, parts.join(" · ") || "no digest known");
+  return make("p", { className: "mono", title: digest, dir: "auto" }, parts.join(" · ") || (details ? "no digest known" : "…"));
 }
 
 export function hex(details, i) {
@@ -136,16 +148,69 @@ function actions(app, i) {
 function onward(app, i, box) {
   const { forest, server } = app, id = forest.id[i], drawn = new Set(forest.id);
   const to = (text, own, title) => make("a", { className: "act", href: server.from(own), title, dir: "auto" }, text);
-  if (forest.window ? forest.clade[i] > 1 : !forest.rooted || i) box.append(to("draw its family", id, "Draw what descends from it, as far as the page reaches"));
+  const piece = forest.window && forest.clade[i] <= PIECE;
+  if (forest.window ? forest.clade[i] > 1 : !forest.rooted || i)
+    box.append(make("a", { className: "act", href: piece ? server.piece(PIECE, id) : server.from(id), title: "Draw what descends from it" }, piece ? "draw its family in one piece" : "draw its family"));
   if (parents(forest, i).length) return;
   server.parents(id).then((above) => box.append(...above.filter((one) => !drawn.has(one.id)).map((one) =>
     to(`↑ ${short(one.name, 40)}`, one.id, `Its parent (${one.relation}), not drawn here`)))).catch(() => {});
 }
 
+/** A name of an organism that may not be drawn: {id, name}. */
+function farLink(app, { id, name }) {
+  const i = app.forest.id.indexOf(id);
+  return i >= 0 ? link(app, i, 40) : make("a", { href: app.server.from(id), dir: "auto", className: "link", onclick: (event) => { if (event.ctrlKey || event.metaKey || event.shiftKey) return; event.preventDefault(); app.jump(id); } }, short(name, 40));
+}
+
+/** What the server said of the chosen organism of a window; asked once one stays with it. */
+function judged(app, i) {
+  const { forest } = app, id = forest.id[i], known = (app.judged ??= new Map());
+  if (known.get(id)?.version === forest.version) return known.get(id).answer;
+  setTimeout(async () => {
+    if (forest.id[app.view.chosen] !== id || app.forest !== forest || known.get(id)?.version === forest.version) return;
+    known.set(id, { version: forest.version, answer: null });
+    const answer = await app.server.explain(id).catch(({ message }) => ({ error: message }));
+    known.set(id, { version: forest.version, answer });
+    if (app.chosenId === id) writePanel(app);
+  }, 150);
+  return null;
+}
+
+const crowded = ({ niches }, own) => own.reduce((sum, k) => sum + niches[k].crowd, 0) > CROWD;
+
+/** The verdict of the server, niche by niche. */
+function verdict(app, i) {
+  const { forest } = app, own = scoresOf(app, i), say = (text) => make("p", {}, text);
+  if (!own.length) return [say("It cannot be judged: it has no score.")];
+  if (crowded(forest, own)) return [say("So many are scored where it is that the page judges nobody; the command explain does.")];
+  const found = judged(app, i);
+  if (!found) return [say("Being judged …")];
+  if (found.error) return [say(`It could not be judged: ${found.error}`)];
+  if (found.missing) return [say(`It cannot be judged: ${found.missing === "score" ? "it has no score that counts" : "what serving it costs is not known"}.`)];
+  const said = found.standings.map((one) => {
+    const name = nicheName(one), niche = forest.niches.find((other) => other.name === name), unit = forest.units.find(({ per }) => per === one.per);
+    const value = (number) => (niche ? figure(number, niche.digits) : String(number));
+    if (one.verdict === "front") return frontOf(name);
+    if (!one.by) return make("p", {}, "Contested in ", make("b", { dir: "auto" }, short(name)), ": nobody on the front beats it beyond doubt.");
+    return make("p", {}, "Beaten in ", make("b", { dir: "auto" }, short(name)), " by ", farLink(app, named(one.by)), `: ${value(one.by_value)} against ${value(one.value)}`
+      + `, at ${unit ? `${figure(one.by_joules * unit.factor, unit.digits)} ${unit.unit}` : `${si(one.by_joules, "J")} per ${one.per}`}.`);
+  });
+  if (!said.length) said.push(say("It cannot be judged: which way is better is not known."));
+  else if (found.standings.every(({ by }) => by) && status(forest, i) === ALIVE) said.push(say(found.guards.length
+    ? `Beaten wherever it is scored, and kept all the same: ${GUARDS[found.guards[0]] ?? found.guards[0]}.`
+    : "A selection would mark it: it is beaten wherever it is scored."));
+  return said;
+}
+
+const nicheName = ({ task, metric, split }) => `${task}/${metric}${split ? ` (${split})` : ""}`;
+
+const frontOf = (name) => make("p", { className: "said" }, "On the front of ", make("b", { dir: "auto" }, short(name)), ": nobody that costs no more is fitter beyond doubt.");
+
 function why(app, i) {
   const { forest, details } = app, state = status(forest, i);
   if (state === GHOST) return [make("p", {}, "It was named as a parent, and never registered.")];
   if (state === CULLED) return [make("p", {}, "Its files are gone; the record stays.")];
+  if (forest.window) return [state === AGAINST ? make("p", { className: "said" }, word(details, "reason", i) || "Selected against.") : null, ...verdict(app, i)].filter(Boolean);
   const said = [];
   const reason = word(details, "reason", i) || "Selected against.", beating = rivals(app, i);
   // what follows says the same, with links and costs
@@ -169,7 +234,6 @@ function unjudged(app, i) {
   const { forest } = app, own = scoresOf(app, i);
   if (!own.length) return "It cannot be judged: it has no score.";
   if (Number.isNaN(forest.power[i])) return "It cannot be judged: what serving it costs is not known.";
-  if (forest.window) return "In a registry of this size the page judges nobody; the command explain does.";
   if (!own.some((k) => forest.niches[k].direction)) return "It cannot be judged: which way is better is not known.";
   return "It is contested: on no front, and nobody on one beats it beyond doubt.";
 }
@@ -183,7 +247,7 @@ function frontSentence(app, i, k) {
   const { forest } = app, niche = scored(forest, k), value = valueOf(forest, k, i);
   const place = rank(forest, k, value);
   const next = niche.ranked.find((j) => j !== i && niche.sign * (valueOf(forest, k, j) - value) > 0);
-  const said = make("p", { className: "said" }, "On the front of ", make("b", { dir: "auto" }, short(niche.name)), ": nobody that costs no more is fitter beyond doubt.");
+  const said = frontOf(niche.name);
   if (place === 1) said.append(" It is the fittest of all drawn.");
   else if (next !== undefined) said.append(" Fittest is ", link(app, niche.ranked[0], 40), `, ${figure(valueOf(forest, k, niche.ranked[0]), niche.digits)}.`);
   return said;
@@ -241,7 +305,7 @@ function fitnessOf(app, i) {
   if (!own.length) return [];
   const body = make("tbody");
   some(own, (k) => fitnessRow(app, i, k), body, 12);
-  return [heading(app.forest.window ? "Fitness" : "Fitness, among all alive"), make("table", {}, body)];
+  return [heading("Fitness, among all alive"), make("table", {}, body)];
 }
 
 function errorOf({ forest, details }, k, i) {
@@ -257,7 +321,7 @@ function costOf(forest, i) {
 function fitnessRow(app, i, k) {
   const { forest, details } = app, niche = scored(forest, k), j = niche.where[i], value = niche.values[j];
   const error = errorOf(app, k, i), n = details ? details["score.n"][niche.first + j] : NaN;
-  const place = status(forest, i) === ALIVE && niche.direction && !forest.window ? `${count(rank(forest, k, value))} of ${count(niche.ranked.length)}` : "";
+  const place = status(forest, i) === ALIVE && niche.direction ? placeOf(app, i, k, value) : "";
   return make("tr", { title: Number.isNaN(n) ? "" : `of ${count(n)} examples` },
     make("th", { scope: "row", dir: "auto", className: k === app.view.niche ? "now" : "" }, short(niche.name, 24)),
     make("td", {}, strip(app, niche, value, error)),
@@ -265,12 +329,19 @@ function fitnessRow(app, i, k) {
     make("td", { className: "rank" }, place));
 }
 
+function placeOf(app, i, k, value) {
+  const { forest } = app, niche = scored(forest, k);
+  if (!forest.window) return `${count(rank(forest, k, value))} of ${count(niche.ranked.length)}`;
+  const found = crowded(forest, scoresOf(app, i)) ? null : judged(app, i)?.places?.find((one) => nicheName(one) === niche.name);
+  return found ? `${count(found.place)} of ${count(found.of)}` : "";
+}
+
 /** The organism on the strip of all the living, worst to best, with a standard error to both sides. */
 function strip(app, niche, value, error) {
   const box = svg("svg", { class: "strip", viewBox: "0 0 84 20", "aria-hidden": "true" });
-  const { sorted } = niche;
+  const { sorted } = niche, { window } = app.forest;
   if (!sorted.length) return box;
-  const all = [sorted[0], sorted[sorted.length - 1], value], low = Math.min(...all), high = Math.max(...all);
+  const all = [...(window ? [niche.best, niche.worst] : [sorted[0], sorted[sorted.length - 1]]), value], low = Math.min(...all), high = Math.max(...all);
   const x = (v) => 5 + (74 * (high === low ? 0.5 : (v - low) / (high - low))) * 1;
   const turned = (v) => (niche.direction === "lower" ? 84 - x(v) : x(v));
   const every = Math.max(1, Math.floor(sorted.length / 60));

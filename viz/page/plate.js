@@ -1,7 +1,7 @@
 /* Draws the plate: the phylogram on the left, the table on the right, one organism a line. The pen is a
    canvas context, or what writes SVG; the scene says what is where. Only what is seen is drawn. */
 
-import { AGAINST, ALIVE, CULLED, ESTIMATED, GHOST, PROPOSED, PROTECTED, BEARING, cladeOf, goodness, is, onFront, originOf, scored, status, valueOf } from "./forest.js";
+import { AGAINST, ALIVE, CULLED, ESTIMATED, GHOST, PROPOSED, PROTECTED, BEARING, cladeOf, goodness, is, onFront, originOf, scored, shownValue, status } from "./forest.js";
 import { ALIKE, CLADE, HIDDEN, ORGANISM } from "./lines.js";
 import { contrast, shade } from "./colours.js";
 import { count, figure, moment, short, si, ticks, timeTicks } from "./words.js";
@@ -14,7 +14,7 @@ const SHAPES = { quantized: "square", prune: "square", convert: "square", merge:
 /** Columns from the right edge of the tree: [{key, x, width, k}], chosen by the user, as many as fit. */
 export function columns(view, width, wide, forest) {
   const narrow = width < 560;
-  if (forest.window?.each > 1) return fewColumns(width, narrow ? 128 : Math.min(wide.name, 260), narrow);
+  if (forest.window?.each > 1) return fewColumns(narrow ? width : width - 30, narrow ? 128 : Math.min(wide.name, 260), narrow, view.niche);
   const bill = !narrow ? 112 : forest.units.length > 1 ? 98 : 64;  // a figure cut short would be another
   const name = Math.min(wide.name, narrow ? Math.max(76, width - 154 - bill) : width > 880 ? 290 : 230);
   const wanted = [{ key: "name", width: name }];
@@ -33,8 +33,8 @@ export function columns(view, width, wide, forest) {
 }
 
 /** Where a row stands for many there is little to say of it, and the tree has the room. */
-function fewColumns(width, name, narrow) {
-  const table = [{ key: "name", width: name }, ...(narrow ? [] : [{ key: "relation", width: 128 }, { key: "status", width: 96 }])];
+function fewColumns(width, name, narrow, k) {
+  const table = [{ key: "name", width: name }, ...(narrow ? [] : [{ key: "relation", width: 128 }, { key: "status", width: 96 }]), ...(k < 0 ? [] : [{ key: "niche", k, width: 62 }])];
   const tree = Math.max(92, width - table.reduce((sum, one) => sum + one.width, 0));
   let x = tree;
   for (const one of table) { one.x = x; x += one.width; }
@@ -402,11 +402,11 @@ function cells(pen, scene, column, first, last, fonts) {
   const gap = view.h >= 14 ? 2 : view.h >= 8 ? 1 : 0;
   pen.textAlign = "center";
   for (let line = first; line <= last; line += 1) {
-    const i = lines.node[line];
-    if (lines.kind[line] === ALIKE || lines.kind[line] === HIDDEN) continue;
-    const value = valueOf(forest, column.k, i);
+    const i = lines.node[line], many = forest.count?.[i] > 1;
+    if (lines.kind[line] === ALIKE || (lines.kind[line] === HIDDEN && !many)) continue;
+    const value = shownValue(forest, column.k, i);
     if (value === null) continue;
-    const alive = status(forest, i) === ALIVE, good = alive ? goodness(forest, column.k, value) : null;
+    const alive = many || status(forest, i) === ALIVE, good = alive ? goodness(forest, column.k, value) : null;
     const y = yOf(scene, line);
     pen.globalAlpha = scene.dim(i, 0.42);
     pen.fillStyle = good === null ? theme.mute : theme.scale[shade(good)];
@@ -462,9 +462,7 @@ function stripes(pen, scene) {
       pen.fillStyle = theme.scale[shade(good)];
       for (let j = s; j < s + length; j += 1) pen.fillRect(scene.atX(level.to[j]) - 1, y(j), 4, each);
     });
-    lit(pen, scene, 0, 0);
   });
-  chosenLine(pen, scene);
   let c = 0;
   for (const column of geo.table) {
     if (column.key === "status" || column.key === "power") bars(pen, scene, column, level[column.key === "status" ? "gone" : "power"], { first, last, y, each });
@@ -475,6 +473,22 @@ function stripes(pen, scene) {
       pen.fillRect(column.x + 1.5, y(s), column.width - 3, Math.max(1, length * each));
     });
   }
+  if (scene.fading) veil(pen, scene, scene.litStripes()[k], { first, last, y, each });
+  inTree(pen, scene, () => lit(pen, scene, 0, 0));
+  chosenLine(pen, scene);
+}
+
+/** Over stripes that hold nobody who is lit. */
+function veil(pen, { theme, geo }, on, { first, last, y, each }) {
+  pen.fillStyle = theme.paper;
+  pen.globalAlpha = 0.72;
+  for (let s = first; s <= last;) {
+    let end = s;
+    while (end <= last && !on[end]) end += 1;
+    if (end > s) pen.fillRect(0, y(s), geo.right + 12, (end - s) * each);
+    s = end + 1;
+  }
+  pen.globalAlpha = 1;
 }
 
 /** From afar a bar says which share of a stripe is selected against or culled, or its mean power. */
@@ -566,7 +580,7 @@ function smallOnes(pen, scene) {
     for (; last < end && lines.kind[last] === HIDDEN && lines.up[last] < 0; last += 1) many += lines.count[last];
     if ((last - line) * view.h > 40) {
       const y = (yOf(scene, line) + yOf(scene, last - 1)) / 2;
-      write(pen, `${count(many)} ${geo.tree < 340 ? "in small clades" : "organisms in smaller clades, or alone"}`, Math.max(64, geo.tree * 0.3), y, geo.tree * 0.7 - 12, `italic 12px ${theme.font}`, theme.soft);
+      write(pen, `${count(many)} ${geo.tree < 220 ? "more" : geo.tree < 340 ? "in small clades" : "organisms in smaller clades, or alone"}`, Math.max(64, geo.tree * 0.3), y, geo.tree * 0.7 - 12, `italic 12px ${theme.font}`, theme.soft);
     }
     line = Math.max(line, last - 1);
   }

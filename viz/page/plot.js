@@ -1,9 +1,10 @@
 /* The niche plot: fitness against power, the front as a stair. Brushing over it selects in the tree;
    arrow keys walk along the front. */
 
-import { ALIVE, onFront, scored, status, valueOf } from "./forest.js";
+import { ALIVE, goodness, onFront, scored, status } from "./forest.js";
 import { shade } from "./colours.js";
-import { at, count, figure, make, short, ticks } from "./words.js";
+import { CROWD, named } from "./far.js";
+import { at, count, counted, make, short, ticks } from "./words.js";
 
 const W = 332, H = 208, LEFT = 40, TOP = 10, RIGHT = 12, BOTTOM = 34;
 
@@ -11,10 +12,9 @@ const W = 332, H = 208, LEFT = 40, TOP = 10, RIGHT = 12, BOTTOM = 34;
 export function plot(app) {
   const { forest, view } = app, k = view.niche;
   if (k < 0 || !scored(forest, k).direction || !forest.units.length) return null;
-  const niche = scored(forest, k), points = [];
-  niche.rows.forEach((i, j) => { if (forest.unit[i] === 0 && !Number.isNaN(forest.power[i])) points.push({ i, x: forest.power[i], y: niche.values[j] }); });
-  if (points.length < 2) return null;
-  const front = points.filter(({ i }) => status(forest, i) === ALIVE && onFront(forest, k, i)).sort((a, b) => a.x - b.x);
+  const niche = scored(forest, k), points = forest.window ? competitors(app, niche) : competing(forest, k);
+  if (!points || points.length < 2) return null;
+  const front = points.filter(({ leads }) => leads).sort((a, b) => a.x - b.x);
   const canvas = make("canvas", { tabIndex: 0, role: "img", "aria-label": `Fitness in ${short(niche.name)} against ${forest.units[0].words}: ${count(points.length)} organisms, ${count(front.length)} on the front. Left and right walk along the front.` });
   const axes = scales(points, niche);
   const own = { canvas, points, front, axes, niche, brush: null };
@@ -23,9 +23,40 @@ export function plot(app) {
   app.plotted = () => draw(app, own);
   queueMicrotask(app.plotted);
   const tools = make("p", { className: "acts" },
-    make("button", { type: "button", className: "act", onclick: () => app.brush(front.map(({ i }) => i)) }, "select the front"),
-    app.brushed ? make("button", { type: "button", className: "act", onclick: () => app.brush(null) }, `clear the ${count(app.brushed.length)} selected`) : null);
-  return [make("h3", {}, `${short(niche.name)}: fitness against power`), canvas, tools];
+    make("button", { type: "button", className: "act", onclick: () => app.brush(front) }, "select the front"),
+    app.brushed || app.picked ? make("button", { type: "button", className: "act", onclick: () => app.brush(null) }, `clear the ${count((app.picked ?? app.brushed).length)} selected`) : null);
+  const some = points.others ? make("p", {}, `The whole front, and ${count(points.length - front.length)} of ${counted(points.others, "other")}.`) : null;
+  return [make("h3", {}, `${short(niche.name)}: fitness against power`), canvas, some, tools];
+}
+
+/** Who is drawn and scored: {i, name, x: power, y: fitness, alive, leads: whether on the front}. */
+function competing(forest, k) {
+  const niche = scored(forest, k), points = [];
+  niche.rows.forEach((i, j) => {
+    if (forest.unit[i] !== 0 || Number.isNaN(forest.power[i])) return;
+    const alive = status(forest, i) === ALIVE;
+    points.push({ i, name: forest.name[i], x: forest.power[i], y: niche.values[j], alive, leads: alive && onFront(forest, k, i) });
+  });
+  return points;
+}
+
+/** The same of a window, as the server gives them: the whole front and some of the others; `i` is -1 for
+    who is not drawn. null until they are there. */
+function competitors(app, niche) {
+  const { forest } = app, known = (app.competitions ??= new Map());
+  if (niche.crowd > CROWD) return null;
+  if (!known.has(niche.name)) {
+    known.set(niche.name, null);
+    app.server.competition(niche).then((found) => { known.set(niche.name, found); app.told(); }).catch(() => {});
+  }
+  const found = known.get(niche.name), unit = forest.units[0], rows = new Map([...forest.id].map((id, i) => [id, i]));
+  if (!found) return null;
+  const points = found.members.filter(({ per }) => per === unit.per).map((one) => ({
+    ...named(one.organism), i: rows.get(one.organism.id) ?? -1, x: one.joules * unit.factor, y: one.value,
+    alive: one.state !== "marked", leads: one.state === "front",
+  }));
+  const { front, ...rest } = found.counts;
+  return Object.assign(points, { others: Object.values(rest).reduce((sum, many) => sum + many, 0) });
 }
 
 function scales(points, niche) {
@@ -56,9 +87,10 @@ function draw(app, own) {
   pen.rect(LEFT, 0, W - LEFT, H - BOTTOM + 4);
   pen.clip();
   stair(pen, theme, front, axes);
-  for (const { i, x, y } of points) {
-    const colour = app.scene.paint.of(i), alive = status(forest, i) === ALIVE;
-    pen.globalAlpha = app.lit && !app.lit[i] ? 0.25 : points.length > 3000 ? 0.6 : 1;
+  for (const { i, x, y, alive } of points) {
+    const good = i < 0 || forest.window ? goodness(forest, view.niche, y) : null;
+    const colour = good === null ? app.scene.paint.of(i) : theme.scale[shade(good)];
+    pen.globalAlpha = app.lit && i >= 0 && !app.lit[i] ? 0.25 : points.length > 3000 ? 0.6 : 1;
     pen.fillStyle = alive ? colour ?? theme.bar : theme.hair;
     pen.strokeStyle = alive ? theme.soft : theme.faint;
     pen.lineWidth = 0.7;
@@ -68,7 +100,7 @@ function draw(app, own) {
     if (points.length <= 1000) pen.stroke();
   }
   pen.globalAlpha = 1;
-  const here = points.find(({ i }) => i === view.chosen);
+  const here = points.find(({ i }) => i >= 0 && i === view.chosen);
   if (here) {
     pen.strokeStyle = theme.ink;
     pen.lineWidth = 2;
@@ -131,12 +163,12 @@ function stair(pen, theme, front, axes) {
 
 /** The chosen one, then those on the front, where no name lies over another or over the edge. */
 function names(pen, app, { points, front, axes }, here) {
-  const { forest, theme } = app, taken = [];
+  const { theme } = app, taken = [];
   pen.font = `11px ${theme.font}`;
   pen.textBaseline = "middle";
   for (const point of new Set([here, front[0], front[front.length - 1], ...front].filter(Boolean))) {
     if (taken.length > (points.length > 60 ? 2 : 6) || (points.length > 500 && point !== here)) break;
-    const text = short(forest.name[point.i], 18), width = pen.measureText(text).width;
+    const text = short(point.name, 18), width = pen.measureText(text).width;
     const x = axes.x(point.x), y = axes.y(point.y);
     const spots = [[x + 8, y - 9], [x + 8, y + 10], [x - width - 8, y - 9], [x - width - 8, y + 10]];
     const spot = spots.find(([left, top]) => left > LEFT && left + width < W && top > 6 && top < H - BOTTOM - 4
@@ -172,7 +204,7 @@ function brushing(app, own) {
     const [x, y, w, h] = box([own.brush[0], own.brush[1], ...place(event)]);
     own.brush = null;
     if (w < 4 && h < 4) return nearest(app, points, axes, x, y);
-    app.brush(points.filter((p) => axes.x(p.x) >= x && axes.x(p.x) <= x + w && axes.y(p.y) >= y && axes.y(p.y) <= y + h).map(({ i }) => i));
+    app.brush(points.filter((p) => axes.x(p.x) >= x && axes.x(p.x) <= x + w && axes.y(p.y) >= y && axes.y(p.y) <= y + h));
   });
   canvas.addEventListener("pointercancel", () => { own.brush = null; });
 }
@@ -183,16 +215,17 @@ function nearest(app, points, axes, x, y) {
     const far = (axes.x(p.x) - x) ** 2 + (axes.y(p.y) - y) ** 2;
     if (far < least) { least = far; best = p; }
   }
-  if (best) app.choose(best.i, { move: true });
+  if (best) goTo(app, best);
 }
+
+const goTo = (app, { i, id }) => (i < 0 ? app.jump(id) : app.choose(i, { move: true }));
 
 function walk(app, { front }, event) {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!step || !front.length) return;
   event.preventDefault();
   event.stopPropagation();
-  const here = front.findIndex(({ i }) => i === app.view.chosen);
+  const here = front.findIndex(({ i }) => i >= 0 && i === app.view.chosen);
   const next = front[here < 0 ? 0 : Math.min(front.length - 1, Math.max(0, here + step))];
-  app.choose(next.i, { move: true });
-  at("panel").querySelector("canvas")?.focus();
+  Promise.resolve(goTo(app, next)).then(() => at("panel").querySelector("canvas")?.focus());
 }

@@ -1,7 +1,7 @@
 /* Lines thinner than a pixel, added up beforehand: level k holds a stripe for every 2^k lines, so that
    a frame draws as many stripes as there are pixels, however many organisms there are. */
 
-import { AGAINST, CULLED, goodness, scored, status } from "./forest.js";
+import { AGAINST, ALIVE, CULLED, goodness, shownValue, status } from "./forest.js";
 
 /** Levels of {from, to, good, gone, power, heat: [by column]}: the leftmost parent and the rightmost
     organism of a stripe, mean goodness (NaN for none) of the colour and of each niche in `columns`, the
@@ -20,10 +20,9 @@ export function aggregate(forest, lines, x, good, columns) {
     if (forest.window) many(forest, level, line, i);
   }
   columns.forEach((k, c) => {
-    const { where, values } = scored(forest, k);
     for (let line = 0; line < n; line += 1) {
-      const i = lines.node[line], j = where[i];
-      level.heat[c][line] = j < 0 || (forest.flags[i] & 3) !== 0 || forest.count?.[i] > 1 ? NaN : goodness(forest, k, values[j]) ?? NaN;
+      const i = lines.node[line], many = forest.count?.[i] > 1;
+      level.heat[c][line] = (many || status(forest, i) === ALIVE ? goodness(forest, k, shownValue(forest, k, i)) : null) ?? NaN;
     }
   });
   const levels = [level];
@@ -37,8 +36,7 @@ function many(forest, level, line, i) {
   level.from[line] = Math.max(0, forest.low[i] - 1);
   level.to[line] = forest.high[i];
   level.gone[line] = (forest.against[i] + forest.culled[i]) / forest.count[i];
-  level.power[line] = NaN;  // what one of so many scores or costs says little of the rest
-  level.good[line] = NaN;
+  level.power[line] = NaN;  // what one of so many costs says little of the rest
 }
 
 function halved(level) {
@@ -59,6 +57,15 @@ function mean(values, n) {
     found[i] = Number.isNaN(a) ? b : Number.isNaN(b) ? a : (a + b) / 2;
   }
   return found;
+}
+
+/** Level by level which stripes hold a line that is lit. */
+export function litStripes(lines, lit, levels) {
+  let own = Uint8Array.from(lines.node, (i) => lit[i]);
+  return levels.map(({ n }, k) => {
+    if (k) { const below = own; own = Uint8Array.from({ length: n }, (_, s) => below[2 * s] | (below[2 * s + 1] ?? 0)); }
+    return own;
+  });
 }
 
 /** The lines with children, those first whose children reach furthest down. */
