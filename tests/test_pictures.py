@@ -250,6 +250,35 @@ def test_what_is_folded_is_drawn_counted_and_told() -> None:
     assert "7 steps" not in texts(svg.render(left, title="s0", all=True))
 
 
+def test_the_legend_explains_what_is_drawn_and_nothing_else() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    links: dict[str, Any] = {"a": [], "d": [("b", "merge", None), ("c", "merge", None)]}
+    links |= {one: [("a", "finetune", None)] for one in "bc"}
+    links = {one: links[one] for one in "abcd"}
+    far = {"protected": True, "load_bearing": True, "front": ("xml/bpb",), "status": "culled"}
+    family = grow(links, a={"created": start} | scored(2.0), b={"created": start}, d=far | scored(
+        1.0, 1e-6, "estimated"))  # fmt: skip
+    explained = {
+        "merge", "further parent, width = share", "culled", "protected", "load-bearing",
+        "bold: on the front of its niche", "~ estimated",
+    }  # fmt: skip
+    for layout in LAYOUTS:
+        assert explained <= set(texts(svg.render(family, title="a", layout=layout)))
+        said = set(texts(svg.render(family, title="a", most=3, layout=layout)))
+        assert not explained & said, "d is not drawn"
+        assert "… not drawn" in said
+        assert "time not known" in texts(svg.render(family, title="a", along="time", layout=layout))
+        assert "time not known" not in said
+
+
+def test_a_tick_at_the_end_of_the_axis_is_drawn() -> None:
+    family = grow({"a": [], "b": [("a", "adapter", None)]})
+    known = replace(family, branches=(replace(family.branches[0], shared=0.4),))
+    layout = arrange(known)
+    ticks = axis(known, layout, fold(known, layout), "weights", most=3).ticks
+    assert [said for _, said in ticks] == ["0 %", "20 %", "40 %", "60 %"]
+
+
 def test_weights_that_changed_are_an_axis_where_a_scan_found_them() -> None:
     family = grow({"a": [], "b": [("a", "adapter", None)], "c": [("b", "finetune", None)]})
     shared = {(2, 1): 0.75, (3, 2): 0.5}

@@ -23,6 +23,8 @@ LABELS = {
     "weights": "share of weights changed",
 }
 DAY = 86_400
+HAIR = 1e-6
+"""By so much of a step a tick may lie beside an end: 0.6 / 0.2 is less than 3."""
 SPANS = (
     (1, "1 second"), (10, "10 seconds"), (60, "1 minute"), (600, "10 minutes"), (3600, "1 hour"),
     (21_600, "6 hours"), (DAY, "1 day"), (7 * DAY, "1 week"), (14 * DAY, "2 weeks"),
@@ -71,7 +73,8 @@ def axis(
         )
     step, said = _step(kind, (high - low) / most)
     ticks = [
-        number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)
+        number * step
+        for number in range(math.ceil(low / step - HAIR), math.floor(high / step + HAIR) + 1)
     ] or [low]
     said_ticks = tuple((tick, _said(kind, tick, step)) for tick in ticks)
     label = LABELS[kind]

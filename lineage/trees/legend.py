@@ -10,7 +10,7 @@ from lineage.trees import strokes, words
 from lineage.trees.colours import STEPS
 from lineage.trees.heat import Heat
 from lineage.trees.lettering import cut, width
-from lineage.trees.sheet import NESTED, PAD, Sheet, sizes
+from lineage.trees.sheet import NESTED, PAD, Sheet, marks_of, sizes
 from lineage.trees.stems import Stem
 from lineage.trees.strokes import RADIUS, SHAPES, SMALL
 
@@ -94,14 +94,16 @@ def _drawn(which: str, kind: str = "node") -> Sign:
 
 
 def _signs(sheet: Sheet) -> Iterator[tuple[Sign, float, str]]:
-    members = list(sheet.family.members.values())
-    shapes = {SHAPES.get(sheet.origin(one.organism.id), "dot") for one in members}
-    states = {words.status(one.organism) for one in members}
-    states |= {what for line in sheet.lines for what in line.within}
+    drawn = [line for line in sheet.lines if not line.more]
+    single = [sheet.members(line)[0] for line in drawn if not line.folds]
+    shapes = {SHAPES.get(sheet.origin(line.ids[0]), "dot") for line in drawn}
+    states = {words.status(one.organism) for one in single}
+    states |= {what for line in drawn for what in line.within}
+    states |= {mark for one in single for mark in marks_of(one)}
     said = {"dot": "trained", "square": "quantized, pruned, converted", "diamond": "merge",
             "triangle": "adapter"}  # fmt: skip
     yield from ((_drawn(which), 18, text) for which, text in said.items() if which in shapes)
-    if sheet.layout.further:
+    if sheet.curves():
         yield _dotted, 34, "further parent, width = share"
     if "selected against" in states:
         yield (lambda x, y: strokes.state("selected against", x, y)), 18, "struck: selected against"
@@ -109,10 +111,13 @@ def _signs(sheet: Sheet) -> Iterator[tuple[Sign, float, str]]:
         named = {"culled": "culled", "ghost": "ghost (in italics): not registered"}
         yield (_drawn("dot", "node hollow"), 18,
                ", or ".join(named[one] for one in named if one in states))  # fmt: skip
-    if any(one.organism.protected for one in members):
+    if "protected" in states:
         yield (lambda x, y: strokes.state("protected", x, y)), 18, "protected"
-    if any(one.load_bearing for one in members) or "load-bearing" in states:
+    if "load-bearing" in states:
         yield strokes.pillar, 18, "load-bearing"
+    if any(line.above is not None and not line.more and not sheet.sure(at)
+           for at, line in enumerate(sheet.lines)):  # fmt: skip
+        yield _dashed, 34, f"{sheet.axis.label} not known"
     yield from _folds(sheet)
     yield from _words(sheet)
 
@@ -120,6 +125,10 @@ def _signs(sheet: Sheet) -> Iterator[tuple[Sign, float, str]]:
 def _dotted(x: float, y: float) -> str:
     line = f"M{strokes.n(x - 12)} {strokes.n(y)}h24"
     return strokes.path("further", line, ' stroke-width="1.8"')
+
+
+def _dashed(x: float, y: float) -> str:
+    return strokes.path("branch dashed", f"M{strokes.n(x - 12)} {strokes.n(y)}H{strokes.n(x + 12)}")
 
 
 def _folds(sheet: Sheet) -> Iterator[tuple[Sign, float, str]]:
@@ -136,7 +145,7 @@ def _steps(x: float, y: float) -> str:
 
 
 def _words(sheet: Sheet) -> Iterator[tuple[Sign, float, str]]:
-    members = list(sheet.family.members.values())
+    members = [one for line in sheet.lines if not line.more for one in sheet.members(line)]
     if any(one.front for one in members):
         yield _nothing, 0, "bold: on the front of its niche"
     if any("~" in (words.joules_said(sheet.joules, [one]) or "") for one in members):

@@ -13,7 +13,7 @@ from lineage.shown import shown
 from lineage.trees import words
 from lineage.trees.axis import Axis, axis
 from lineage.trees.backbone import NOBODY, spread
-from lineage.trees.family import Family, Member
+from lineage.trees.family import Branch, Family, Member
 from lineage.trees.folding import Line, apart, fold, generations, made, places
 from lineage.trees.heat import Heat, heat
 from lineage.trees.layout import Layout, arrange
@@ -86,6 +86,20 @@ class Sheet:
         apart = self.across(self.axis.ends[0] + 1) - self.across(self.axis.ends[0])
         further = apart if self.axis.label.startswith("generation") else 16.0
         return min(self.end(line.above) + further, self.tree - 16)
+
+    def sure(self, at: int) -> bool:
+        """Whether where a line lies is known of all that it speaks for."""
+        line = self.lines[at]
+        return not line.more and self.axis.sure.issuperset(line.ids)
+
+    def curves(self) -> list[tuple[int, int, Branch]]:
+        """The links from further parents as (parent's line, child's, link); one of each pair."""
+        found: dict[tuple[int, int], Branch] = {}
+        for link in self.layout.further:
+            parent, child = self.place.get(link.parent), self.place.get(link.child)
+            if parent is not None and child is not None:
+                found.setdefault((parent, child), link)
+        return [(parent, child, link) for (parent, child), link in found.items()]
 
     def across(self, value: float) -> float:
         low, high = self.axis.ends

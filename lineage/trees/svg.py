@@ -161,8 +161,8 @@ def _branches(sheet: Sheet) -> Iterator[str]:
     for at, line in enumerate(sheet.lines):
         if line.above is not None:
             hung[line.above] = (hung.get(line.above, (at, at))[0], at)
-            sure = not line.more and sheet.axis.sure.issuperset(line.ids)
-            (plain if sure and not _ghost(sheet, line.above) else dashed).append(_arm(sheet, at))
+            sure = sheet.sure(at) and not _ghost(sheet, line.above)
+            (plain if sure else dashed).append(_arm(sheet, at))
         elif line.folds:
             plain.append(f"M{n(min(map(sheet.x, line.ids)))} {n(sheet.y(at))}H{n(sheet.end(at))}")
     for above, (highest, lowest) in hung.items():
@@ -207,15 +207,11 @@ def _ghost(sheet: Sheet, at: int) -> bool:
 
 def _further(sheet: Sheet) -> Iterator[str]:
     """Curves from further parents, as wide as their share; one for all that share a line."""
-    drawn = set()
-    kind = "further many" if len(sheet.layout.further) > CROWD else "further"
-    for link in sheet.layout.further:
-        from_row, to_row = sheet.place.get(link.parent), sheet.place.get(link.child)
-        if from_row is None or to_row is None or (from_row, to_row) in drawn:
-            continue
-        drawn.add((from_row, to_row))
-        x, to = sheet.end(to_row), sheet.y(to_row)
-        from_x, from_y = sheet.x(link.parent), sheet.y(from_row)
+    curves = sheet.curves()
+    kind = "further many" if len(curves) > CROWD else "further"
+    for parent, child, link in curves:
+        x, to = sheet.end(child), sheet.y(child)
+        from_x, from_y = sheet.x(link.parent), sheet.y(parent)
         reach = max(16.0, abs(x - from_x) * 0.55)
         share = 0.5 if link.weight is None else min(1.0, abs(link.weight))
         points = (from_x + reach, from_y, x - reach, to, x, to)
