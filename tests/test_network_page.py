@@ -193,6 +193,7 @@ def test_dark_and_light_are_both_drawn(show: Open) -> None:
     shades = []
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         cell = page.locator("#rows tr").nth(3).locator("td.heat span")
         shade = cell.evaluate("box => getComputedStyle(box).backgroundColor")

@@ -100,6 +100,7 @@ def test_the_registry_tells_what_is_left_out_and_what_is_shared(registry_url: st
         assert "… 4 more (1 selected against, 1 load-bearing)" in said
 
 
+@settings(deadline=None)
 @given(families(), st.sampled_from(LAYOUTS))
 def test_any_family_is_drawn_whole_inside_its_frame(family: Family, layout: str) -> None:
     folded = ElementTree.fromstring(svg.render(family, title="any", most=8, layout=layout))
@@ -132,6 +133,7 @@ def test_names_of_any_kind_are_text_and_cut_to_their_column(layout: str) -> None
 
 
 @given(st.text(), st.floats(0, 400))
+@example("0i", 9.0)
 def test_squeezed_text_fits_its_room_and_keeps_its_end(text: str, room: float) -> None:
     squeezed = lettering.squeeze(text, room, 12)
     assert squeezed in (text, "…") or "…" in squeezed
@@ -335,6 +337,7 @@ def dated(draw: st.DrawFn) -> Family:
     return replace(family, members=members | {first: replace(members[first], organism=known)})
 
 
+@settings(max_examples=50, deadline=None)
 @given(families(), st.integers(1, 8))
 def test_leaves_are_evenly_spread_and_parents_in_the_middle(family: Family, most: int) -> None:
     for how in ({"everything": True}, {"most": most}):
@@ -373,7 +376,7 @@ def twins() -> Family:
     return grow({one: [(up, "finetune", None)] if up else [] for one, up in above.items()})
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(dated(), st.sampled_from(("generation", "time")))
 @example(older_child(), "time")
 @example(twins(), "generation")

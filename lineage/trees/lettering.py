@@ -56,8 +56,9 @@ def squeeze(text: str, room: float, size: float) -> str:
         taken += _advance(end[kept]) * size
     while kept < len(end) and _joins(end[kept]):
         kept += 1
-    end = end[kept:]
-    return cut(text, max(0.0, room - width(end, size)), size) + end.lstrip()
+    end = end[kept:].lstrip()
+    before = room - width(end, size)
+    return cut(text, before, size) + end if before >= width("…", size) else cut(text, room, size)
 
 
 def _joins(character: str) -> bool:
