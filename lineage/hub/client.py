@@ -48,7 +48,7 @@ class Hub:
             http_backoff,
         )
 
-        known = {} if self.reached else {"retry_on_exceptions": ()}
+        known: dict[str, Any] = {} if self.reached else {"retry_on_exceptions": ()}
         with answered(what):
             response = http_backoff(
                 "GET",
