@@ -54,7 +54,7 @@ KEPT = 16
 """Answers that are kept packed: at most about 1 MB each at LIMIT."""
 
 NICHES = 4
-"""Niches whose scores are kept by position: 16 bytes a score."""
+"""Niches whose scores are kept by position, 16 bytes a score, and whose competition is."""
 
 THREADS = 2
 """Questions to the registry at a time; each thread holds a connection of its own."""
@@ -107,12 +107,17 @@ class Desk:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.pool = ThreadPoolExecutor(THREADS, "explorer", self._spare)
+        self.judges = ThreadPoolExecutor(1, "judge", self._spare)
         self.kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
         self.scored: OrderedDict[tuple[Niche, int], Along] = OrderedDict()
+        self.competed: OrderedDict[tuple[Niche, int, int], str] = OrderedDict()
 
     async def ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.pool, question, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, question, *arguments)
+
+    async def judge(self, question: Callable[[], T]) -> T:
+        """What takes seconds in a crowded niche waits for its like, and windows wait for none."""
+        return await asyncio.get_running_loop().run_in_executor(self.judges, question)
 
     def _spare(self) -> None:
         """What a thread maps of the file is counted as memory of the server."""
@@ -183,6 +188,16 @@ class Desk:
             "each": each, "best": best, "scores": scores,
         }  # fmt: skip
 
+    def competition(self, niche: Niche, most: int) -> str:
+        """Who competes in a niche, as JSON; of a snapshot, where there is one, asked once."""
+        whole = self.registry.extent()
+        key = niche, most, whole.snapshot.number if whole else self.last_event()
+        found = self.competed.get(key)
+        if found is None:
+            found = _json(self.registry.niche(niche, most=most))
+            _keep(self.competed, {key: found}, NICHES)
+        return found
+
     def explanation(self, ref: str) -> dict[str, Any]:
         """Why an organism lives, judged now, and its place among the living in each niche."""
         places = self.registry.places(ref)
@@ -217,7 +232,8 @@ class Desk:
         yield self.registry.find(f"*{sought}*", sort="name", limit=limit, ghosts=True)
 
     def close(self) -> None:
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self.pool, self.judges):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 NO_SNAPSHOT = (
@@ -487,7 +503,7 @@ async def _organism(request: Request, desk: Desk, _watch: Watch) -> Response:
 
 async def _explain(request: Request, desk: Desk, _watch: Watch) -> Response:
     ref = _ref(request)
-    return _written(await desk.ask(lambda: _json(desk.explanation(ref))))
+    return _written(await desk.judge(lambda: _json(desk.explanation(ref))))
 
 
 def _of_niche(request: Request) -> Niche:
@@ -499,13 +515,13 @@ def _of_niche(request: Request) -> Niche:
 
 async def _competition(request: Request, desk: Desk, _watch: Watch) -> Response:
     niche, most = _of_niche(request), _whole(request, "most", COMPETE, MOST_COMPETE)
-    return _written(await desk.ask(lambda: _json(desk.registry.niche(niche, most=most))))
+    return _written(await desk.judge(lambda: desk.competition(niche, most)))
 
 
 async def _fitness(request: Request, desk: Desk, _watch: Watch) -> Response:
     niche, asked = _of_niche(request), _asked(request)
     each = _whole(request, "each", 1, 2**62)
-    return _written(await desk.ask(lambda: _json(desk.best(niche, asked, each))))
+    return _written(await desk.judge(lambda: _json(desk.best(niche, asked, each))))
 
 
 async def _search(request: Request, desk: Desk, _watch: Watch) -> Response:

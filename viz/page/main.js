@@ -19,6 +19,7 @@ const ROW = [17, 26];       // px a line at first
 const TIGHT = 14;           // px a line, where all then fit
 const LARGEST = 40;         // px a line
 const FOLDED_FROM = 150;    // organisms from which on what is alike is folded at first
+const REST = 700;           // ms without a new window before the server is asked what takes long
 const AFAR_FROM = 2500;     // lines from which on the whole is shown first
 
 const plate = at("plate"), canvas = at("canvas"), map = at("map");
@@ -97,6 +98,12 @@ async function warm() {
   }
 }
 
+/** Does what can wait once no window was asked for in a while. */
+app.atRest = async (act) => {
+  do { app.rested = true; await fetching; await new Promise((done) => setTimeout(done, REST)); } while (!app.rested || fetching);
+  act();
+};
+
 let fetching = null, missed = false, last = "";
 
 /** Asks for what the view shows or soon will; one question at a time, the last one counts. */
@@ -105,6 +112,7 @@ function reach() {
   const where = wanted(app), same = where && String(Object.values(where));
   if (!where || same === last) return;  // what the server cannot give is not asked for again and again
   last = same;
+  app.rested = false;
   fetching = drawn(where).then((block) => turn(plant(block))).catch(({ message }) => say(message))
     .finally(() => { fetching = null; if (missed) { missed = false; reach(); } });
 }

@@ -47,7 +47,7 @@ function competitors(app, niche) {
   if (niche.crowd > CROWD) return null;
   if (!known.has(niche.name)) {
     known.set(niche.name, null);
-    app.server.competition(niche).then((found) => { known.set(niche.name, found); app.told(); }).catch(() => {});
+    app.atRest(() => app.server.competition(niche).then((found) => { known.set(niche.name, found); app.told(); }).catch(() => known.delete(niche.name)));
   }
   const found = known.get(niche.name), unit = forest.units[0], rows = new Map([...forest.id].map((id, i) => [id, i]));
   if (!found) return null;
