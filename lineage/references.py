@@ -56,9 +56,11 @@ def place_hash(uri: str) -> int:
     """What a place is found by: 64 bits of SHA-256, signed. Of `hf:org/name@revision` the first 32
     are those of `hf:org/name`, so that all revisions lie together. URIs may share one: who looks
     for a URI compares it too."""
-    known = sha256(uri.encode()).digest()
     repository, at, _ = uri.partition("@")
-    first = sha256(repository.encode()).digest() if at and uri.startswith("hf:") else known
+    first, known = (  # a path of a disk need not be UTF-8
+        sha256(one.encode("utf-8", "surrogatepass")).digest()
+        for one in (repository if at and uri.startswith("hf:") else uri, uri)
+    )
     return int.from_bytes(first[:4] + known[4:8], "big", signed=True)
 
 
