@@ -201,11 +201,11 @@ def say(plan: Plan, asked: str = "") -> None:
         _proposed(plan.proposals)
         if plan.proposed > len(plan.proposals):
             click.echo(f"… and {plan.proposed - len(plan.proposals):,} more: --limit shows them.")
-    click.echo()
-    for lines in (_news, _frees, _budget, _kept, _unknown, _revivals):
-        for line in lines(plan):
-            click.echo(paragraph(line))
-    if line := _next(plan, asked):
+    parts = (_news, _frees, _budget, _kept, _unknown, _revivals)
+    lines = [*(line for part in parts for line in part(plan)), _next(plan, asked)]
+    if any(lines):
+        click.echo()
+    for line in filter(None, lines):
         click.echo(paragraph(line))
 
 
