@@ -273,6 +273,18 @@ def test_the_legend_explains_what_is_drawn_and_nothing_else() -> None:
         assert "time not known" not in said
 
 
+def test_a_founder_of_which_it_is_not_known_where_it_lies_is_not_drawn_at_zero() -> None:
+    cost = PowerCost(joules=2e6, phase="training", source="measured")
+    links: dict[str, Any] = {"a": [], "b": [("a", "finetune", None)], "c": []}
+    family = grow(links, b={"training": cost}, c={"training": cost})
+    for layout in LAYOUTS:
+        drawn = svg.render(family, title="a", along="joules", layout=layout)
+        dashed = re.findall(r'class="branch dashed" d="([^"]+)"', drawn)
+        assert len(dashed) == 2, "before a, and in the legend"
+        assert dashed[0].count("M") == 1
+        assert "joules of training not known" in texts(drawn)
+
+
 def test_a_tick_at_the_end_of_the_axis_is_drawn() -> None:
     family = grow({"a": [], "b": [("a", "adapter", None)]})
     known = replace(family, branches=(replace(family.branches[0], shared=0.4),))

@@ -115,8 +115,7 @@ def _signs(sheet: Sheet) -> Iterator[tuple[Sign, float, str]]:
         yield (lambda x, y: strokes.state("protected", x, y)), 18, "protected"
     if "load-bearing" in states:
         yield strokes.pillar, 18, "load-bearing"
-    if any(line.above is not None and not line.more and not sheet.sure(at)
-           for at, line in enumerate(sheet.lines)):  # fmt: skip
+    if any(not line.more and not sheet.sure(at) for at, line in enumerate(sheet.lines)):
         yield _dashed, 34, f"{sheet.axis.label} not known"
     yield from _folds(sheet)
     yield from _words(sheet)

@@ -14,7 +14,7 @@ from lineage.trees import words
 from lineage.trees.axis import Axis, axis
 from lineage.trees.backbone import NOBODY, spread
 from lineage.trees.family import Branch, Family, Member
-from lineage.trees.folding import Line, apart, fold, generations, made, places
+from lineage.trees.folding import Line, apart, fold, made, places
 from lineage.trees.heat import Heat, heat
 from lineage.trees.layout import Layout, arrange
 from lineage.trees.lettering import BOLD, cut, squeeze, width
@@ -33,7 +33,8 @@ FIGURE, RANGE = 54.0, 80.0  # px: what colours beside how it was made, of one an
 BESIDE = RADIUS + 2.5  # px: between the words at a branch and what stands at its ends
 NAME_MOST, TINT_MOST, BAR, MARKS = 300.0, 120.0, 46.0, 30.0  # px, widths in the table
 NICHE, NICHE_MOST = 60.0, 92.0  # px, the column of a niche
-SIGN, END = 15.0, 20.0  # px: a sign before its count, from the last tick to the end of the tree
+SIGN = 15.0  # px: a sign before its count
+EDGE, END = 8.0, 20.0  # px: from the edges of the tree to the least and the largest of the axis
 NICHES = 4
 NESTED, SPECK = 0.6, 1.6  # a shape on another, against that one; px, the least radius
 
@@ -151,7 +152,9 @@ def sheet(
     tinted = tint(family, layout, heats, by)
     spreads = form == "spread"
     rows = _spread(lines) if spreads else range(len(lines))
-    left, tree = _tree(family, layout, lines, placed, spreads)
+    coloured = bool(tinted.said) or by == "power" or (by == "fitness" and bool(heats))
+    wanted = _wanted(family, layout, lines, coloured) if spreads else {}
+    left, tree = _tree(lines, placed, wanted)
     own = [line for line in lines if not line.more and not (spreads and line.leads)]
     names = [width("organism", BOLD * SMALL), *(width(named(family, line), TEXT) for line in own)]
     room = min(NAME_MOST, 2 + max(names))
@@ -182,40 +185,37 @@ def _spread(lines: Sequence[Line]) -> list[float]:
     return spread([NOBODY if line.above is None else line.above for line in lines])
 
 
-def _tree(
-    family: Family, layout: Layout, lines: Sequence[Line], placed: Axis, spreads: bool
-) -> tuple[float, float]:
-    """The ends of the tree. Where leaves are spread it is as wide as the names at its branches ask
-    for, and the founders have theirs before it."""
-    generational = placed.label.startswith("generation")
-    drawn = 1 + max(generations(family, layout, lines)) if generational else 8
-    least = max(TREE_LEAST, width(placed.label, BOLD * SMALL))
-    left, wide = PAD + 8, max(least, min(TREE_MOST, EACH * drawn))
-    if not spreads:
-        return left, PAD + wide
+def _tree(lines: Sequence[Line], placed: Axis, wanted: Mapping[int, float]) -> tuple[float, float]:
+    """The ends of the tree: as wide as what is `wanted` at its branches, in pixels by line, and the
+    founders have theirs before it."""
     low, high = placed.ends
-    for line in lines:
-        if not line.leads:
-            continue
-        if line.above is None:
-            room = _stem_width(family, layout, line, FOUNDER_MOST)
+    drawn = 1 + high if placed.label.startswith("generation") else 8
+    least = max(TREE_LEAST, width(placed.label, BOLD * SMALL))
+    left, wide = PAD + EDGE, max(least, min(TREE_MOST, EACH * drawn)) - EDGE
+    ends = {at: max(placed.at[own] for own in lines[at].ids) for at in wanted}
+    for at, room in wanted.items():
+        above = lines[at].above
+        if above is None:
             left = max(left, PAD + room + BESIDE)
-            continue
-        room = _stem_width(family, layout, line, STEM_MOST)
-        length = max(placed.at[own] for own in line.ids) - max(
-            placed.at[own] for own in lines[line.above].ids
-        )
-        if length > 0:
-            needed = (room + 2 * BESIDE) * (high - low) / length
-            wide = max(wide, min(SPREAD_MOST, needed + END))
+        elif (length := ends[at] - ends[above]) > 0:
+            wide = max(wide, min(SPREAD_MOST, (room + 2 * BESIDE) * (high - low) / length + END))
     return left, left + wide
 
 
-def _stem_width(family: Family, layout: Layout, line: Line, most: float) -> float:
-    """What the words at a branch ask for: a name with signs, and below it how it was made."""
-    name = width(named(family, line, most, SMALL), SMALL) + signs_width(signs(family, line))
-    facts = (RANGE if line.folds else FIGURE) + width(made(family, layout, line), TINY)
-    return 1 + max(name, facts)
+def _wanted(
+    family: Family, layout: Layout, lines: Sequence[Line], coloured: bool
+) -> dict[int, float]:
+    """What the words at branches ask for, in pixels by line: a name with its signs above, below it
+    how it was made, and before that what it is `coloured` by."""
+    found = {}
+    for at, line in enumerate(lines):
+        if line.leads:
+            most = FOUNDER_MOST if line.above is None else STEM_MOST
+            name = width(named(family, line, most, SMALL), SMALL)
+            facts = width(made(family, layout, line), TINY)
+            facts += (RANGE if line.folds else FIGURE) * coloured
+            found[at] = 1 + max(name + signs_width(signs(family, line)), facts)
+    return found
 
 
 def sizes(sheet: Sheet) -> list[float]:

@@ -23,7 +23,7 @@ from lineage.trees.sheet import (
 from lineage.trees.strokes import SMALL, TINY, rect, text
 
 ABOVE, BELOW = 10.0, 8.8  # px: from a branch to the middle of its words
-CLOSER = 2.6  # px: by so much where there is no branch, before a founder
+CLOSER = 2.6  # px: by so much where nothing leads to a founder
 LETTERS = 4
 """With fewer letters than this a name that is cut says nothing."""
 
@@ -45,10 +45,7 @@ class Stem:
 
 def stems(sheet: Sheet) -> dict[int, Stem]:
     """The words at branches, by number of the line that a branch leads to. O(lines)."""
-    return {
-        at: _stem(sheet, sheet.lines[at], left, right)
-        for at, (left, right) in _rooms(sheet).items()
-    }
+    return {at: _stem(sheet, at, left, right) for at, (left, right) in _rooms(sheet).items()}
 
 
 def _rooms(sheet: Sheet) -> dict[int, tuple[float, float]]:
@@ -66,8 +63,9 @@ def _rooms(sheet: Sheet) -> dict[int, tuple[float, float]]:
     return {at: (left[at] + BESIDE, right[at] - BESIDE) for at in inner}
 
 
-def _stem(sheet: Sheet, line: Line, left: float, right: float) -> Stem:
-    room, found = right - left, signs(sheet.family, line)
+def _stem(sheet: Sheet, at: int, left: float, right: float) -> Stem:
+    line, room = sheet.lines[at], right - left
+    found = signs(sheet.family, line)
     beside = signs_width(found)
     if beside > room:
         found, beside = {}, 0.0
@@ -78,7 +76,7 @@ def _stem(sheet: Sheet, line: Line, left: float, right: float) -> Stem:
     strong = _on_front(sheet, line)
     while facts and _wide(facts, strong) > room:
         facts = facts[:-1]
-    closer = CLOSER if line.above is None else 0.0
+    closer = CLOSER if line.above is None and sheet.sure(at) else 0.0
     return Stem(right, ABOVE - closer, BELOW - closer, name, facts, strong, found)
 
 

@@ -17,6 +17,7 @@ from lineage.trees.lettering import BOLD, cut, width
 from lineage.trees.paint import style
 from lineage.trees.sheet import (
     BAR,
+    EDGE,
     HEAD,
     PAD,
     ROW,
@@ -33,6 +34,8 @@ from lineage.trees.strokes import BEND, SHAPES, SMALL, TEXT, TINY, TITLE, n, pat
 
 CROWD = 30
 """With more curves than this they are paler, so that what they cross can be read."""
+STUB = 14.0
+"""How far a line leads to a founder of which it is not known where it lies, in pixels."""
 LAST = 3.4
 """The radius of the shape at the end of folded steps, in pixels."""
 TOLD = 20
@@ -108,7 +111,7 @@ def _heading(sheet: Sheet, title: str) -> Iterator[str]:
     counts = counted(sheet.family, sheet.layout, sheet.lines)
     yield text(PAD, 34, cut(title, room, BOLD * TITLE), "title", TITLE)
     yield text(PAD, 58, cut(counts, room, TEXT), "soft", TEXT)
-    yield text(sheet.left - 8, HEAD - 26, sheet.axis.label, "head", SMALL)
+    yield text(sheet.left - EDGE, HEAD - 26, sheet.axis.label, "head", SMALL)
     yield text(sheet.name, HEAD - 12, "organism", "head", SMALL)
     if sheet.said is not None:
         head = cut(sheet.tint.head, (sheet.marks or sheet.niches) - sheet.said - 12, BOLD * SMALL)
@@ -154,7 +157,8 @@ def _scale_bar(sheet: Sheet) -> Iterator[str]:
 
 
 def _branches(sheet: Sheet) -> Iterator[str]:
-    """Elbows to the main parents; dashed below a ghost, and where the axis is not known."""
+    """Elbows to the main parents; dashed below a ghost, and where the axis is not known: there a
+    founder has a stub."""
     plain: list[str] = []
     dashed: list[str] = []
     hung: dict[int, tuple[int, int]] = {}  # by line the highest and the lowest that hang on it
@@ -163,7 +167,9 @@ def _branches(sheet: Sheet) -> Iterator[str]:
             hung[line.above] = (hung.get(line.above, (at, at))[0], at)
             sure = sheet.sure(at) and not _ghost(sheet, line.above)
             (plain if sure else dashed).append(_arm(sheet, at))
-        elif line.folds:
+        elif not line.more and not sheet.sure(at):
+            dashed.append(f"M{n(sheet.end(at) - STUB)} {n(sheet.y(at))}H{n(sheet.end(at))}")
+        if line.above is None and line.folds:
             plain.append(f"M{n(min(map(sheet.x, line.ids)))} {n(sheet.y(at))}H{n(sheet.end(at))}")
     for above, (highest, lowest) in hung.items():
         own, ends = sheet.y(above), (sheet.y(highest), sheet.y(lowest))
