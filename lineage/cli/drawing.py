@@ -53,7 +53,7 @@ COLOURS = ("fitness", "power", "relation", "status", "licence", "age")
 @click.command()
 @click.argument("ref", required=False)
 @click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the file, or text.")
-@click.option("--output", type=click.Path(dir_okay=False), help="The file to write.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="The file to write.")
 @click.option("--niche", help="The niche to show, task/metric; by default the one scored most.")
 @click.option("--axis", type=click.Choice(AXES), help="svg and png: what runs from left to right.")
 @click.option(

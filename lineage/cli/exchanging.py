@@ -34,7 +34,7 @@ LISTED = 10
 @click.command()
 @click.option("--format", "kind", type=click.Choice(list(EXPORTS)), default="jsonl",
               help="Default: jsonl.")  # fmt: skip
-@click.option("--output", type=click.Path(dir_okay=False), help="The file to write.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="The file to write.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a line of jsonl instead.")
 @registry_options
 def export(kind: str, output: str | None, schema: bool) -> None:

@@ -81,7 +81,8 @@ def _row(one: Population) -> tuple[object, ...]:
 @click.argument("niche")
 @click.option("--split", default="", help="The split of the niche.")
 @click.option(
-    "--output", "-o", metavar="FILE", type=click.Path(), help="A picture: FILE.svg or FILE.html."
+    "--output", "-o", metavar="FILE", type=click.Path(dir_okay=False),
+    help="A picture: FILE.svg or FILE.html.",
 )
 @click.option("--limit", type=click.IntRange(min=0), help=f"List so many; by default {SHOWN}.")
 @json_option

@@ -62,7 +62,10 @@ MOST = 1000
     type=click.Path(exists=True, dir_okay=False),
     help="Take the plan of a file, exactly; refused when what it rests on has changed.",
 )
-@click.option("--output", "-o", metavar="FILE.html", type=click.Path(), help="The plan as a page.")
+@click.option(
+    "--output", "-o", metavar="FILE.html", type=click.Path(dir_okay=False),
+    help="The plan as a page.",
+)
 @click.option("--limit", type=click.IntRange(min=0), help=f"Spell out so many; by default {SHOWN}.")
 @json_option
 @registry_options
