@@ -304,6 +304,11 @@ def test_a_link_shows_the_same_view(show: Show) -> None:
     again = show(detailed(), at=link)
     told(again, "sft")
     assert again.locator("#axis-joules").get_attribute("aria-pressed") == "true"
+    again.goto("about:blank")
+    again = show(detailed(), at="#colour=tag+team&shown=status&column=xml/bpb")
+    assert "blue" in again.locator("#scale").inner_text()
+    heads = again.locator(".head").all_inner_texts()
+    assert heads == ["Organism", "Status", "xml\nbpb"], "columns are kept, too"
 
 
 # ---- pruning the view

@@ -6,7 +6,7 @@ import { AGAINST, ALIVE, goodness, originOf, scored, shownValue, status } from "
 import { short } from "./words.js";
 
 const KINDS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a12f", "#7f7f7f"];
-export const STEPS = 24;
+const STEPS = 24;
 
 export function readTheme() {
   const style = getComputedStyle(document.documentElement);
@@ -61,7 +61,7 @@ export function colouring(forest, view, theme, details) {
   return kinds(forest, (i) => tagOf(details, i, key) ?? "unknown", theme.mute);
 }
 
-export function tagOf(details, i, key) {
+function tagOf(details, i, key) {
   const tags = details?.["tags.words"][details.tags[i]];
   const found = tags?.split("\t").find((tag) => tag === key || tag.startsWith(`${key} `));
   return found?.slice(key.length + 1);

@@ -123,10 +123,10 @@ function viewMenu(app) {
     app.set({ columns: on ? [...view.columns, k].sort((a, b) => a - b) : view.columns.filter((one) => one !== k) });
   })));
   menu.replaceChildren(
-    make("h2", {}, "Columns"), tick("relation", true, column("relation")), tick("status", view.shown.has("status"), column("status")), tick("power", true, column("power")),
+    make("h2", {}, "Columns"), tick("relation", view.shown.has("relation"), column("relation")), tick("status", view.shown.has("status"), column("status")), tick("power", view.shown.has("power"), column("power")),
     forest.niches.length ? make("h2", {}, "Niches") : "", niches,
     make("h2", {}, "Tree"),
-    choice("size by", [["same", "nothing"], ["clade", "size of clade"], ["power", "power"], ["parameters", "parameters"]], view.size, async (size) => { if (size === "parameters") await app.open(); app.set({ size }); }, "size"),
+    choice("size by", [["same", "nothing"], ["clade", "size of clade"], ["power", "power"], ["parameters", "parameters"]], view.size, (size) => app.set({ size }), "size"),
     ...(forest.window ? [] : [tick("fold what is alike", view.fold, (fold) => { view.opened.clear(); app.set({ fold }); }),
     make("button", { type: "button", className: "act", onclick: () => { view.folded.clear(); app.set({ fold: false, root: -1, only: -1 }); app.fit(); } }, "unfold everything")]),
   );

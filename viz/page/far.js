@@ -10,7 +10,7 @@ const COARSE = 0.8;   // px a row below which rows stand for four times as many
 const FINE = 4.5;     // px a row above which they stand for a fourth
 
 /** The position at a place among the rows, which may be a fraction. */
-export function positionAt({ pos, count, n }, row) {
+function positionAt({ pos, count, n }, row) {
   const i = Math.max(0, Math.min(n - 1, Math.floor(row)));
   return pos[i] + (row - i) * count[i];
 }

@@ -3,6 +3,9 @@
 
 const PLAIN = { axis: "axis", colour: "colour", size: "size" };
 
+const SHOWN = ["relation", "status", "power"];
+const said_ = (shown) => SHOWN.filter((key) => shown.has(key)).join(" ");
+
 export function write(app) {
   const { view, forest } = app, said = new URLSearchParams();
   const name = (i) => forest.name[i].slice(0, 200);
@@ -14,6 +17,8 @@ export function write(app) {
   if (view.folded.size) for (const i of [...view.folded].slice(0, 20)) said.append("closed", name(i));
   for (const key of ["relation", "status"]) if (view.filter[key]) said.set(`of-${key}`, view.filter[key]);
   if (view.filter.niche >= 0) said.set("of-niche", forest.niches[view.filter.niche].name);
+  if (String(view.columns) !== String(app.start.columns)) { if (!view.columns.length) said.set("column", ""); for (const k of view.columns) said.append("column", forest.niches[k].name); }
+  if (said_(view.shown) !== said_(app.start.shown)) said.set("shown", said_(view.shown));
   if (view.filter.until !== null) said.set("until", String(Math.round(forest.epoch + view.filter.until)));
   if (forest.window) { const { first, span } = app.whereNow(); said.set("from", String(Math.round(first))); said.set("span", String(Math.round(span))); }
   else if (app.moved) { said.set("y", view.top.toFixed(1)); said.set("h", view.h.toFixed(4)); }
@@ -33,9 +38,11 @@ export function read(app) {
   const row = (key) => (said.has(key) ? app.byName(said.get(key)) : -1);
   const niche = (key) => forest.niches.findIndex((one) => one.name === said.get(key));
   if (forest.axes[said.get("axis")]) view.axis = said.get("axis");
-  if (said.has("colour")) view.colour = said.get("colour");
+  if (/^(fitness|power|age|relation|status|licence|tag .+)$/.test(said.get("colour"))) view.colour = said.get("colour");
   if (["same", "clade", "power", "parameters"].includes(said.get("size"))) view.size = said.get("size");
   if (said.has("niche") && niche("niche") >= 0) view.niche = niche("niche");
+  if (said.has("column")) view.columns = said.getAll("column").map((name) => forest.niches.findIndex((one) => one.name === name)).filter((k) => k >= 0);
+  if (said.has("shown")) view.shown = new Set(said.get("shown").split(" ").filter((key) => SHOWN.includes(key)));
   [view.chosen, view.other, view.root, view.only] = ["at", "with", "root", "only"].map(row);
   view.plan = said.has("plan");
   view.after = said.get("plan") === "after";

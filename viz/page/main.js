@@ -12,7 +12,7 @@ import { search } from "./find.js";
 import { outline } from "./outline.js";
 import { asSvg, newick, savePng, saveSvg } from "./save.js";
 import { place, read as readHash, write as writeHash } from "./hash.js";
-import { CROWD, PIECE, around, axisOf, bestByRow, holding, rowAt, rowsOf, seen as shownNow, stands, wanted } from "./far.js";
+import { CROWD, around, axisOf, bestByRow, holding, rowAt, rowsOf, seen as shownNow, stands, wanted } from "./far.js";
 import { at, count, make, short } from "./words.js";
 
 const ROW = [17, 26];       // px a line at first
@@ -39,15 +39,15 @@ async function start() {
     fold: !forest.window && forest.n > FOLDED_FROM, folded: new Set(), opened: new Set(),
     filter: NOBODY_OUT,
   };
-  app.start = { ...app.view };
   if (forest.window) { app.view.shown.add("status"); document.body.dataset.window = "true"; }
+  app.start = { ...app.view, shown: new Set(app.view.shown) };
   readHash(app);
-  if (app.view.colour.startsWith("tag ") || app.view.colour === "licence" || app.view.size === "parameters") await app.open();
   theme(localTheme());
   app.theme = readTheme();
   widen();
   measure();
   relay();
+  if (needsDetails(app.view)) await app.open();
   if (forest.window) await settle();
   else if (!app.moved) firstView();
   lightUp();
@@ -175,7 +175,7 @@ function renew() {
     while (again) {
       again = false;
       if (app.forest?.window) await anew(); else take(plant(await drawn()));
-      if (app.view?.chosen >= 0 || app.view?.plan || app.view?.colour === "licence" || app.view?.colour.startsWith("tag ")) { await app.open(); tell(); }
+      if (app.view && (app.view.chosen >= 0 || app.view.plan || needsDetails(app.view))) { await app.open(); tell(); }
       await new Promise((done) => setTimeout(done, PAUSE));
     }
   })().finally(() => { renewing = null; });
@@ -455,7 +455,7 @@ function writeAxis() {
   const { scene, forest, view } = app;
   scene.ticks = axisTicks(scene);
   if (server) { at("title").textContent = forest.title; document.title = `${forest.title} · lineage`; }
-  at("counts").textContent = ` · ${forest.counts.join(" · ")}`;
+  at("counts").replaceChildren(...forest.counts.flatMap((one) => [" ", make("span", {}, `· ${one}`)]));
   at("axis").replaceChildren(make("span", { className: "what" }, `${forest.axes[view.axis].label}${scene.log ? ", log scale" : ""}`), ...scene.ticks.map(({ x, text }) => {
     const tick = make("span", { className: "at" }, text);
     tick.style.left = `${x}px`;
@@ -490,6 +490,9 @@ app.byName = (name) => {
   }
   return app.names.get(name.slice(0, 200)) ?? app.names.get(name.replace(/@v1$/, "").slice(0, 200)) ?? -1;
 };
+
+/** Whether what is drawn needs more than what is enough to draw. */
+const needsDetails = ({ colour, size }) => colour === "licence" || colour.startsWith("tag ") || size === "parameters";
 
 app.open = async () => {
   while (!app.details) {
@@ -527,7 +530,7 @@ const LAID = ["root", "only", "fold", "filter", "after"];
 app.set = async (change) => {
   const held = app.scene && anchor();
   Object.assign(app.view, change);
-  if (["licence"].includes(app.view.colour) || app.view.colour.startsWith("tag ")) await app.open();
+  if (needsDetails(app.view)) await app.open();
   measure();
   if (LAID.some((key) => key in change)) relay(); else compose();
   if (LAID.some((key) => key in change)) keep(held);
@@ -730,7 +733,15 @@ function listen() {
   onMap();
   new ResizeObserver(([{ contentRect: { width, height } }]) => { if (width && (Math.abs(width - app.width) > 1 || Math.abs(height - app.height) > 1)) app.resized(); }).observe(at("stage"));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
-  window.addEventListener("hashchange", () => { readHash(app); measure(); relay(); lightUp(); tell(); });
+  window.addEventListener("hashchange", async () => {
+    if (app.forest.window) { location.reload(); return; }
+    readHash(app);
+    if (needsDetails(app.view) || app.view.chosen >= 0 || app.view.plan) await app.open();
+    measure();
+    relay();
+    lightUp();
+    tell();
+  });
   onPaper();
 }
 

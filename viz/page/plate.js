@@ -7,7 +7,7 @@ import { contrast, shade } from "./colours.js";
 import { count, figure, moment, short, si, ticks, timeTicks } from "./words.js";
 
 export const NEAR = 10;     // px a line from which on there are words
-export const FINE = 2;      // px a line below which lines melt into stripes
+const FINE = 2;      // px a line below which lines melt into stripes
 export const MARGIN = 26;   // px beside the first and the last organism
 const SHAPES = { quantized: "square", prune: "square", convert: "square", merge: "diamond", adapter: "triangle" };
 
@@ -23,7 +23,7 @@ export function columns(view, width, wide, forest) {
   const niches = narrow ? [view.niche].filter((k) => k >= 0) : view.columns;
   for (const k of niches) wanted.push({ key: "niche", k, width: 62 });
   if (view.shown.has("power")) wanted.push({ key: "power", width: bill });
-  const least = narrow ? 92 : 200;
+  const least = narrow ? 92 : Math.max(200, width * 0.25);
   const total = () => wanted.reduce((sum, one) => sum + one.width, 0);
   while (wanted.length > 2 && width - total() < least) wanted.splice(dropped(wanted, view), 1);
   const tree = Math.max(least, Math.min(width - total(), narrow ? width : Math.max(480, width * 0.46)));
@@ -596,10 +596,10 @@ export function axisTicks(scene) {
   const many = Math.max(2, Math.floor(geo.tree / each));
   let found = scene.log ? logTicks(low, high) : view.axis === "time" ? timeTicks(scene.forest.epoch, low, high, many) : ticks(low, high, many);
   if (view.axis === "generation") found = [...new Set(found.map(Math.round))];
-  const apart = view.axis === "time" ? 68 : view.axis !== "generation" ? 24 : high < 100 ? 14 : high < 1000 ? 22 : high < 10000 ? 28 : 36, kept = [];
+  const kept = [];
   for (const value of found) {
-    const x = scene.atX(value);
-    if (x > 4 && x < geo.tree - 4 && !(kept.length && x - kept[kept.length - 1].x < apart)) kept.push({ x, text: axisText(scene, value, high - low) });
+    const x = scene.atX(value), text = axisText(scene, value, high - low), before = kept[kept.length - 1];
+    if (x > 4 && x < geo.tree - 4 && !(before && x - before.x < 3.3 * (text.length + before.text.length) + 7)) kept.push({ x, text });
   }
   return kept;
 }

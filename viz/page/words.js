@@ -1,9 +1,8 @@
 /* How figures are written, and elements made: what comes from outside is text, never HTML. */
 
-export const figure = (value, digits) => {
-  const text = value.toFixed(digits);
-  return value !== 0 && Number(text) === 0 ? value.toPrecision(2) : text;
-};
+/** To so many places; where that left less than two digits, to two. */
+export const figure = (value, digits) =>
+  (Number.isInteger(value) || Math.abs(value) >= 10 ** (1 - digits) ? value.toFixed(digits) : value.toPrecision(2));
 
 export const count = (number) => number.toLocaleString("en");
 
