@@ -15,6 +15,7 @@ from typing import Any
 
 from lineage import configurations, spool
 from lineage.answers import Answer
+from lineage.corrections import next_version
 from lineage.errors import (
     GenomeError,
     InvalidValue,
@@ -385,9 +386,7 @@ def _also_called(act: Act, own: int, name: str) -> None:
     connection = act.connection
     if connection.value("SELECT 1 FROM name WHERE organism = ? AND name = ?", (own, name)):
         return
-    version = connection.value(
-        "SELECT coalesce(max(version), 0) + 1 FROM name WHERE name = ?", (name,)
-    )
+    version = next_version(connection, name)
     rank = connection.value(
         "SELECT coalesce(max(rank), -1) + 1 FROM name WHERE organism = ?", (own,)
     )

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from lineage import chain
+from lineage.database import Connection
 from lineage.errors import InvalidValue, NotFound
 from lineage.organism import PERS, PHASES, Niche, PowerCost, Score, one_of, text
 from lineage.references import resolve
@@ -219,10 +220,19 @@ def rename(store: Store, ref: Any, new: str) -> int:
         )
         if bears is not None and not (had[0] == new and had[2]):
             raise InvalidValue(f"{act.label(own)} bears the name {new}@v{bears} already.")
-        top = act.connection.value("SELECT max(version) FROM name WHERE name = ?", (new,))
-        told = give_name(act, own, had, (new, bears or (top or 0) + 1))
+        told = give_name(act, own, had, (new, bears or next_version(act.connection, new)))
         act.event(own, "renamed", told)
         return chain.head(act.connection)[0]
+
+
+def next_version(connection: Connection, name: str) -> int:
+    """The number after the highest that anything was ever called `name` by."""
+    top = connection.value(
+        """SELECT max(version) FROM (SELECT version FROM name WHERE name = ?
+             UNION ALL SELECT version FROM vacated WHERE name = ?) AS given""",
+        (name, name),
+    )
+    return (top or 0) + 1
 
 
 def give_name(
@@ -239,6 +249,11 @@ def give_name(
     act.connection.execute(
         "UPDATE name SET name = ?, version = ?, rank = 0 WHERE name = ? AND version = ?",
         (*to, *had[:2]),
+    )
+    act.connection.execute(
+        """INSERT INTO vacated (name, version) VALUES (?, ?) ON CONFLICT (name) DO UPDATE
+           SET version = excluded.version WHERE excluded.version > vacated.version""",
+        had[:2],
     )
     taken = act.connection.row(
         """SELECT o.alias, o.organism FROM alias a JOIN alias o ON o.name = ? AND o.alias = a.alias

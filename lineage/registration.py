@@ -318,6 +318,7 @@ class _Batch:
         self.digests: dict[bytes, int] = {}
         self.latest: dict[str, tuple[int, int]] = {}  # name: (version, organism)
         self.versions: dict[tuple[str, int], int] = {}
+        self.highest: dict[str, int] = {}  # of all that ever were
         self.at_place: defaultdict[str, list[int]] = defaultdict(list)  # who is there now
         self.ever_at: defaultdict[str, list[int]] = defaultdict(list)  # who is or was there
         self.known: dict[int, _Known] = {}
@@ -430,13 +431,17 @@ class _Batch:
 
     def _read_names(self, names: set[str], pairs: set[tuple[str, int]]) -> None:
         if names:
-            for name, version, own in self.connection.rows(
-                f"""SELECT n.name, n.version, n.organism FROM {self.connection.texts} AS i
-                    CROSS JOIN name n WHERE n.name = i.id AND n.version =
-                      (SELECT max(m.version) FROM name m WHERE m.name = i.id)""",
+            for name, version, own, vacated in self.connection.rows(
+                f"""SELECT i.id, n.version, n.organism, v.version
+                    FROM {self.connection.texts} AS i
+                    LEFT JOIN name n ON n.name = i.id AND n.version =
+                      (SELECT max(m.version) FROM name m WHERE m.name = i.id)
+                    LEFT JOIN vacated v ON v.name = i.id""",
                 (self.connection.pack(names),),
             ):
-                self.latest[name] = (version, own)
+                if version is not None:
+                    self.latest[name] = (version, own)
+                self.highest[name] = max(version or 0, vacated or 0)
         for name, version in sorted(pairs):
             top = self.latest.get(name)
             if top is None or version > top[0]:
@@ -913,8 +918,7 @@ class _Batch:
             if name in self.names_of[own] and not (free and done.told):
                 continue
             if version is None or not free:
-                top = self.latest.get(name)
-                version = top[0] + 1 if top else 1
+                version = self.highest.get(name, 0) + 1
             self._give_name(own, name, version)
             self._note(done, "named", {"name": name, "version": version})
 
@@ -924,6 +928,7 @@ class _Batch:
         self.names.append((name, version, own, rank))
         self.names_of[own].add(name)
         self.versions[name, version] = own
+        self.highest[name] = max(self.highest.get(name, 0), version)
         if name not in self.latest or self.latest[name][0] < version:
             self.latest[name] = (version, own)
 

@@ -17,9 +17,9 @@ ROLES = ("reader", "writer", "owner")
 """Each may do what the one before may, and more."""
 
 RECORDED = (
-    "organism", "name", "place", "file", "edge", "evidence", "niche", "fitness", "meter", "power",
-    "tag", "alias", "actor", "event", "document", "configuration", "tensor", "arrival", "lease",
-    "crawl",
+    "organism", "name", "vacated", "place", "file", "edge", "evidence", "niche", "fitness", "meter",
+    "power", "tag", "alias", "actor", "event", "document", "configuration", "tensor", "arrival",
+    "lease", "crawl",
 )  # fmt: skip
 """Where a writer adds rows: everywhere but in the quarantine."""
 

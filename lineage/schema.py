@@ -103,6 +103,15 @@ name = Table(
 )
 """`rank` 0 is the name an organism goes by; further names follow in the order they were given."""
 
+vacated = Table(
+    "vacated",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The highest version of a name that a rename gave up: no other organism gets it, or one below."""
+
 place = Table(
     "place",
     metadata,

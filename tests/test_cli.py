@@ -145,6 +145,13 @@ def family(grown: Path) -> Path:
 # ---- Making one, finding one
 
 
+def test_the_demo_has_its_own_registry() -> None:
+    answer = ask("--db", "other.db", "demo")
+    assert answer.code == 2
+    assert "not in other.db: `lineage demo FOLDER`" in answer.err
+    assert not os.path.exists("demo-family")
+
+
 def test_init_makes_a_private_registry_in_this_folder_once() -> None:
     first, again = ask("init"), ask("init")
     made = Path(".lineage/registry.db").absolute()

@@ -313,6 +313,25 @@ def test_a_name_is_changed_and_aliases_come_along(registry: Registry) -> None:
     assert str(registry.get("aa" * 32)) == "base"
 
 
+def test_a_number_that_was_given_up_is_no_other_organisms(registry: Registry) -> None:
+    registry.register(name="m", digest="e1" * 32)
+    registry.register(name="m", digest="e2" * 32)
+    event = registry.rename("m@v2", "good")
+    assert registry.get("m").version == 1
+    registry.register(name="m", digest="e3" * 32)
+    assert registry.get("m").version == 3
+    with pytest.raises(NotFound):
+        registry.get("m@v2")
+    registry.rename("m@v1", "other")
+    registry.rename("m@v3", "m-old")
+    registry.rename("base", "m")
+    assert registry.get("aa" * 32).version == 4
+    registry.undo(event.id)
+    assert str(registry.get("e2" * 32)) == "m@v2"
+    registry.register(name="good", digest="e4" * 32)
+    assert registry.get("good").version == 2
+
+
 def test_what_has_no_name_gets_one(registry: Registry) -> None:
     registry.register(digest="ff" * 32)
     registry.rename("ff" * 32, "found")

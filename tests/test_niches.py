@@ -137,8 +137,8 @@ def test_the_commands(tmp_path, capsys, monkeypatch):
     assert (code, out) == (0, "x/acc\t3\t2\t0\tb\t0.9\t3 J/image\n")
     code, out, _ = run(capsys, "--db", db, "niche", "ls", "--below", "10 mJ/image", "--json")
     assert json.loads(out)[0]["champion"] is None
-    code, out, _ = run(capsys, "--db", db, "niche", "show", "x/acc", "-o", "x.svg")
-    assert code == 0
+    code, out, _ = run(capsys, "--db", db, "niche", "show", "x/acc", "-o", "x.svg", "--json")
+    assert (code, json.loads(out)["counts"]["front"]) == (0, 2)
     assert ElementTree.parse("x.svg").getroot().tag == f"{SVG}svg"
     code, _, err = run(capsys, "--db", db, "niche", "show", "x/acc", "-o", "x.png")
     assert (code, "FILE.svg" in err) == (2, True)

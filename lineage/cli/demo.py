@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lineage.cli.common import asked
 from lineage.shown import joules, shown
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ def demo(folder: str) -> None:
     Takes some twenty seconds of numpy, no network. FOLDER holds the checkpoints, the registry
     (registry.db) and the tree (family.html). A second run finds the same weights again.
     """
+    if given := asked()["db"]:
+        raise click.UsageError(
+            f"the demo keeps its registry in its folder, not in {given}: `lineage demo FOLDER`."
+        )
     import lineage
     from lineage.examples.grow_family import grow  # sets numpy's threads: before numpy is imported
 

@@ -102,12 +102,12 @@ def show(niche: str, split: str, output: str | None, limit: int | None, as_json:
     if output:
         drawn = picture.svg(found) if ending == ".svg" else picture.page(found)
         Path(output).write_text(drawn + "\n", "utf-8")
-        click.echo(f"drew {shown(str(found.niche))}: {shown(output)}")
-        return
     if as_json:
         emit(found)
-        return
-    _say(found, limit)
+    elif output:
+        click.echo(f"drew {shown(str(found.niche))}: {shown(output)}")
+    else:
+        _say(found, limit)
 
 
 def _say(found: Competition, limit: int | None) -> None:

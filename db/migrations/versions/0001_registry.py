@@ -115,6 +115,12 @@ def create_organisms() -> None:
     )
     op.create_index("name_organism", "name", ["organism", "rank"], unique=True)
     op.create_table(
+        "vacated",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("version", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "place",
         key("id"),
         of_organism(),
@@ -299,7 +305,7 @@ def downgrade() -> None:
     """Take everything away: what was registered is gone."""
     for table in (
         "event", "actor", "alias", "tag", "power", "meter", "standing", "fitness", "niche",
-        "evidence", "edge", "file", "place", "name", "organism",
+        "evidence", "edge", "file", "place", "vacated", "name", "organism",
     ):  # fmt: skip
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":
