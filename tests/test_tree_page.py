@@ -326,6 +326,22 @@ def test_clades_fold_and_open(show: Show) -> None:
     assert len(names(page)) == 4
 
 
+def test_the_focus_stays_where_it_is_when_the_panel_is_written_anew(show: Show) -> None:
+    page = show(detailed())
+    click(page, 1)
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="root here").focus()
+    page.keyboard.press("Enter")
+    focused = "document.activeElement.textContent"
+    assert page.evaluate(focused) == "whole tree"
+    page.keyboard.press("Enter")
+    assert page.evaluate(focused) == "root here"
+    page.get_by_role("link", name="base", exact=True).first.focus()
+    page.keyboard.press("Enter")
+    told(page, "base")
+    assert page.evaluate("document.activeElement.id") == "panel", "one reads on there"
+
+
 def test_what_is_alike_folds_and_is_opened_by_choosing_it(show: Show) -> None:
     page = show(wide())
     said = names(page)

@@ -657,6 +657,7 @@ function nearest(found) {
 app.saveSvg = () => saveSvg(app);
 app.savePng = () => savePng(app);
 app.copyNewick = async () => {
+  if (app.forest.window) { say("A window holds no whole clade: the command lineage tree writes one with --format newick."); return; }
   const text = newick(app.forest, app.view.chosen >= 0 ? app.view.chosen : app.view.root);
   try {
     await navigator.clipboard.writeText(text);
@@ -728,7 +729,7 @@ function listen() {
   }, { passive: false });
   fingers();
   canvas.addEventListener("dblclick", (event) => { const i = under(event); if (i >= 0) app.fold(i); });
-  canvas.addEventListener("mousemove", (event) => { const i = under(event); if (i !== app.hover) { app.hover = i; canvas.title = i >= 0 && app.view.h < NEAR ? short(app.forest.name[i], 80) : ""; redraw(); } });
+  canvas.addEventListener("mousemove", (event) => { const i = under(event); if (i !== app.hover) { app.hover = i; canvas.title = i >= 0 && unreadable(i) ? short(app.forest.name[i], 200) : ""; redraw(); } });
   canvas.addEventListener("mouseleave", () => { app.hover = -1; redraw(); });
   onMap();
   new ResizeObserver(([{ contentRect: { width, height } }]) => { if (width && (Math.abs(width - app.width) > 1 || Math.abs(height - app.height) > 1)) app.resized(); }).observe(at("stage"));
@@ -743,6 +744,13 @@ function listen() {
     tell();
   });
   onPaper();
+}
+
+/** Whether the name of i is cut, or its row too low for one. */
+function unreadable(i) {
+  const pen = canvas.getContext("2d");
+  pen.font = `13px ${app.theme.font}`;
+  return app.view.h < NEAR || pen.measureText(app.forest.name[i].slice(0, 200)).width > app.geo.table[0].width - 10;
 }
 
 /** Paper is light, and takes the picture in lines instead of pixels. */

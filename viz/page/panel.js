@@ -15,9 +15,16 @@ export function writePanel(app) {
   panel.classList.toggle("idle", view.chosen < 0 && !view.plan);
   const parts = view.chosen < 0 ? (view.plan ? plan(app) : family(app))
     : view.other >= 0 ? comparison(app) : organism(app);
+  const about = [view.chosen, view.other].map((i) => app.forest.name[i] ?? "").concat(view.plan).join("\n"), same = panel.dataset.about === about;
+  const scrolled = panel.scrollTop, held = reached(panel).findIndex((one) => one.matches(":focus-visible"));
+  panel.dataset.about = about;
   panel.replaceChildren(...parts.filter(Boolean));
-  panel.scrollTop = 0;
+  panel.scrollTop = same ? scrolled : 0;
+  if (held >= 0) ((same && reached(panel)[held]) || panel).focus({ preventScroll: true });
 }
+
+/** What keys reach in the panel: what they are on they stay on when all is written anew. */
+const reached = (panel) => [...panel.querySelectorAll("a, button, canvas")];
 
 const heading = (text) => make("h3", {}, text);
 /** A name that leads to its organism: a link, so that it wraps as text does and can be copied. */
@@ -162,18 +169,21 @@ function farLink(app, { id, name }) {
   return i >= 0 ? link(app, i, 40) : make("a", { href: app.server.from(id), dir: "auto", className: "link", onclick: (event) => { if (event.ctrlKey || event.metaKey || event.shiftKey) return; event.preventDefault(); app.jump(id); } }, short(name, 40));
 }
 
+const AGAIN = 10000;  // ms before one is judged anew, while the registry goes on
+
 /** What the server said of the chosen organism of a window; asked once one stays with it. */
 function judged(app, i) {
-  const { forest } = app, id = forest.id[i], known = (app.judged ??= new Map());
-  if (known.get(id)?.version === forest.version) return known.get(id).answer;
+  const { forest } = app, id = forest.id[i], known = (app.judged ??= new Map()), last = known.get(id);
+  const fresh = (one) => one && (one.version === forest.version || Date.now() - one.at < AGAIN);
+  if (fresh(last)) return last.answer;
   setTimeout(async () => {
-    if (forest.id[app.view.chosen] !== id || app.forest !== forest || known.get(id)?.version === forest.version) return;
-    known.set(id, { version: forest.version, answer: null });
-    const answer = await app.server.explain(id).catch(({ message }) => ({ error: message }));
-    known.set(id, { version: forest.version, answer });
+    if (forest.id[app.view.chosen] !== id || app.forest !== forest || fresh(known.get(id))) return;
+    const one = { version: forest.version, at: Date.now(), answer: last?.answer ?? null };
+    known.set(id, one);
+    one.answer = await app.server.explain(id).catch(({ message }) => ({ error: message }));
     if (app.chosenId === id) writePanel(app);
   }, 150);
-  return null;
+  return last?.answer ?? null;
 }
 
 const crowded = ({ niches }, own) => own.reduce((sum, k) => sum + niches[k].crowd, 0) > CROWD;

@@ -23,7 +23,7 @@ export function plot(app) {
   app.plotted = () => draw(app, own);
   queueMicrotask(app.plotted);
   const tools = make("p", { className: "acts" },
-    make("button", { type: "button", className: "act", onclick: () => app.brush(front) }, "select the front"),
+    front.length ? make("button", { type: "button", className: "act", onclick: () => app.brush(front) }, "select the front") : null,
     app.brushed || app.picked ? make("button", { type: "button", className: "act", onclick: () => app.brush(null) }, `clear the ${count((app.picked ?? app.brushed).length)} selected`) : null);
   const some = points.others ? make("p", {}, `The whole front, and ${count(points.length - front.length)} of ${counted(points.others, "other")}.`) : null;
   return [make("h3", {}, `${short(niche.name)}: fitness against power`), canvas, some, tools];
