@@ -91,6 +91,8 @@ def finite(value: Any, what: str, *, least: float | None = None) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise InvalidValue(f"{what} must be a number, not {value!r}.") from None
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
     if not math.isfinite(number):
         raise InvalidValue(
             f"{what} is {number}, which cannot be compared. Leave it out if it is unknown."

@@ -164,7 +164,8 @@ def test_what_a_card_declares(tmp_path: Path) -> None:
     index = [{"name": "m", "results": [{
         "task": {"type": "text-generation"},
         "dataset": {"type": "ai2_arc", "config": "ARC-Challenge", "split": "test", "name": "ARC"},
-        "metrics": [{"type": "acc_norm", "value": "61.5"}, {"type": "acc", "value": "n/a"}],
+        "metrics": [{"type": "acc_norm", "value": "61.5"}, {"type": "acc", "value": "n/a"},
+                    {"type": "huge", "value": 10**400}],
     }]}]  # fmt: skip
     world.add(
         "me/a", downloads=12, gated="auto",

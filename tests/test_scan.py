@@ -190,6 +190,15 @@ def test_a_merge_says_in_its_own_file_what_went_in(registry: Registry, tmp_path:
     assert record.tags["merge_method"] == "linear"
 
 
+def test_a_number_of_hundreds_of_digits_is_left_out(registry: Registry, tmp_path: Path) -> None:
+    log = [{"eval_loss": 10**400, "eval_acc": 0.5, "step": 7}]
+    state = json.dumps({"global_step": 10**400, "log_history": log})
+    checkpoint(tmp_path / "m", 1, trainer_state_json=state)
+    found = registry.scan(tmp_path, apply=True)
+    assert [score.value for score in registry.record("m").scores] == [0.5]
+    assert sum("is inf" in reason for _, reason in found.set_aside) == 2
+
+
 CARD = """---
 license: apache-2.0
 base_model: org/base
@@ -217,7 +226,7 @@ def test_a_card_declares(registry: Registry, tmp_path: Path) -> None:
     assert links(found) == {("m", "hf:org/base", "finetune", "declared")}
     record = registry.record("m")
     assert record.organism.licence == "apache-2.0"
-    assert record.tags["new_version"] == "org/newer"
+    assert record.tags["superseded_by"] == "org/newer"
     ((niche, value, split),) = [(str(s.niche), s.value, s.split) for s in record.scores]
     assert (niche, value, split) == ("gsm8k:main/exact_match (test)", 0.61, "test")
     (cost,) = record.power
@@ -394,8 +403,14 @@ def test_a_checkpoint_of_lightning_is_read_and_never_run(
     lightning(tmp_path / "v0" / "epoch=3-step=1200.ckpt", known)
     lightning(tmp_path / "v0" / "last.ckpt", {"step": Evil()})
     put(tmp_path / "v0" / "broken.ckpt", b"PK\x03\x04 not a zip")
+    for kind in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
+        damaged = tmp_path / "v0" / f"damaged-{kind}.ckpt"
+        with zipfile.ZipFile(damaged, "w", kind) as archive:
+            archive.writestr("archive/data.pkl", bytes(range(250)))
+        content = damaged.read_bytes()
+        put(damaged, content[:46] + b"\xff" * 40 + content[86:])
     found = registry.scan(tmp_path, apply=True)
-    assert len(found.seen) == 3
+    assert len(found.seen) == 5
     one = registry.record("v0/epoch=3-step=1200")
     assert one.organism.step == 1200
     assert (one.tags["epoch"], one.tags["lightning"]) == ("3", "2.6.6")

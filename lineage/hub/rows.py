@@ -153,9 +153,7 @@ def _facts(
     row: Mapping[str, Any], card: Mapping[str, Any], tags: Iterable[Any]
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    licence = card.get("license")
-    if isinstance(licence, list):
-        licence = ", ".join(one for one in licence if isinstance(one, str))
+    licence = licence_of(card)
     if not licence:
         licence = next(
             (tag[8:] for tag in tags if isinstance(tag, str) and tag.startswith("license:")), None
@@ -174,6 +172,14 @@ def _facts(
         if isinstance(known, str) and (known := _UNKEPT.sub("", known).strip()):
             facts["architecture"] = known
     return facts
+
+
+def licence_of(card: Mapping[str, Any]) -> Any:
+    """The licence that a card names; several with commas between."""
+    licence = card.get("license")
+    if isinstance(licence, list):
+        return ", ".join(one for one in licence if isinstance(one, str))
+    return licence
 
 
 def _weights_facts(source: Mapping[str, Any], facts: dict[str, Any]) -> None:
@@ -304,7 +310,7 @@ def _score(
         number = float(value)
         if isinstance(value, bool) or not math.isfinite(number):
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         aside.append(f"its score in {str(task)[:100]}/{str(metric)[:100]} is no number.")
         return
     words = [_UNKEPT.sub("", one).strip() if isinstance(one, str) else ""
@@ -328,7 +334,7 @@ def _emissions(repo: str, co2: Any, aside: list[str]) -> list[PowerCost]:
         grams = float(told.get("emissions"))  # type: ignore[arg-type]
         if isinstance(co2, bool) or not math.isfinite(grams) or grams < 0:
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         aside.append(f"its co2_eq_emissions are no grams: {str(co2)[:100]!r}.")
         return []
     source = told.get("source")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from lineage.errors import InvalidValue
-from lineage.hub.rows import of_index
+from lineage.hub.rows import RELATIONS, SUPERSEDED, is_repo, licence_of, of_index
 from lineage.organism import PowerCost
 from lineage.readers.plain_yaml import plain_yaml
 from lineage.readers.said import Said
@@ -15,7 +15,6 @@ NAME = "README.md"
 MOST_BYTES = 1_000_000
 """Longest front matter that is read."""
 MOST_SCORES = 1_000
-RELATIONS = ("finetune", "adapter", "quantized", "merge")
 
 
 def card(content: bytes | bytearray, folder: str) -> Said:
@@ -33,8 +32,9 @@ def card(content: bytes | bytearray, folder: str) -> Said:
         said.claim(
             ref, NAME, relation=relation if relation in RELATIONS else None, evidence="declared"
         )
-    said.fact("licence", known.get("license"))
-    said.tag("new_version", known.get("new_version"))
+    said.fact("licence", licence_of(known))
+    if is_repo(later := known.get("new_version")):
+        said.tag(SUPERSEDED, later)
     aside: list[str] = []
     if index := known.get("model-index"):
         said.scores = of_index(index, aside)[:MOST_SCORES]

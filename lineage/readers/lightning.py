@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
+import zlib
 from typing import Any, BinaryIO
 
 from lineage.errors import InvalidValue
@@ -14,6 +15,7 @@ from lineage.readers.said import Said
 MOST_BYTES = 64_000_000
 """Longest pickle that is read."""
 MOST_OPERATIONS = 2_000_000
+KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 VERSION = "pytorch-lightning_version"
 
 
@@ -31,13 +33,13 @@ def lightning(file: BinaryIO, size: int, name: str) -> Said:
     try:
         with zipfile.ZipFile(file) as archive:
             inside = [one for one in archive.infolist() if one.filename.endswith("/data.pkl")]
-            if len(inside) != 1:
+            if len(inside) != 1 or inside[0].compress_type not in KINDS:
                 return said
             if inside[0].file_size > MOST_BYTES or inside[0].compress_size > MOST_BYTES:
                 raise ValueError(f"its pickle is longer than {MOST_BYTES:,} bytes")
             with archive.open(inside[0]) as held:
                 content = held.read(MOST_BYTES + 1)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError):
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError):
         return said  # not a zip, or an old kind of file: hashed all the same
     known = plain_pickle(content)
     if not isinstance(known, dict) or VERSION not in known:
