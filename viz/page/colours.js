@@ -50,8 +50,12 @@ export const shade = (good) => Math.round(good * (STEPS - 1));
 /** How organisms are coloured: `of(i)` a colour or null, `good(i)` 0 to 1 or null where it is an amount,
     and `legend`: either {low, high} in words or [[colour, word]]. */
 export function colouring(forest, view, theme, details) {
-  const by = view.colour;
-  if (by === "fitness") return fitness(forest, view, theme);
+  if (view.colour === "fitness") return fitness(forest, view, theme);
+  const found = others(forest, view.colour, theme, details), one = (i) => !(forest.count?.[i] > 1);  // the first of many speaks for itself
+  return { ...found, of: (i) => (one(i) ? found.of(i) : null), good: (i) => (one(i) ? found.good(i) : null) };
+}
+
+function others(forest, by, theme, details) {
   if (by === "power") return amount(forest, theme, (i) => (forest.unit[i] === 0 ? forest.power[i] : NaN), "less power", "more", true);
   if (by === "age") return amount(forest, theme, (i) => (forest.axes.time?.sure[i] ? forest.axes.time.at[i] : NaN), "older", "newer", false);
   if (by === "relation") return kinds(forest, (i) => originOf(forest, i));

@@ -123,7 +123,7 @@ function viewMenu(app) {
     app.set({ columns: on ? [...view.columns, k].sort((a, b) => a - b) : view.columns.filter((one) => one !== k) });
   })));
   menu.replaceChildren(
-    make("h2", {}, "Columns"), tick("relation", view.shown.has("relation"), column("relation")), tick("status", view.shown.has("status"), column("status")), tick("power", view.shown.has("power"), column("power")),
+    make("h2", {}, "Columns"), forest.window ? make("p", {}, "Seen where each row is an organism; from afar there is the niche that colours.") : "", tick("relation", view.shown.has("relation"), column("relation")), tick("status", view.shown.has("status"), column("status")), tick("power", view.shown.has("power"), column("power")),
     forest.niches.length ? make("h2", {}, "Niches") : "", niches,
     make("h2", {}, "Tree"),
     choice("size by", [["same", "nothing"], ["clade", "size of clade"], ["power", "power"], ["parameters", "parameters"]], view.size, (size) => app.set({ size }), "size"),
@@ -245,6 +245,7 @@ function legend(app) {
   const parts = typeof scale === "string" ? [scale] : Array.isArray(scale)
     ? scale.map(([colour, word]) => make("span", { className: "kind" }, swatch(colour), make("bdi", {}, short(word || "none", 24))))
     : [`${short(scale.what, 36)}${scale.what ? ": " : ""}${scale.low}`, make("span", { className: "swatches" }, ...theme.swatches.map(swatch)), scale.high];
+  if (app.forest.window?.each > 1 && app.view.colour !== "fitness") parts.unshift("rows that are one organism:");
   at("scale").replaceChildren(...parts);
 }
 

@@ -224,7 +224,7 @@ function radius(scene, i) {
   const { view, forest } = scene;
   const size = Math.max(0.9, Math.min(5, view.h * 0.29));
   if (view.size === "same" || view.h < 4) return size;
-  const value = view.size === "clade" ? Math.log2(cladeOf(forest, i)) / Math.log2((forest.window ? forest.window.last - forest.window.first : forest.n) + 2)
+  const value = forest.count?.[i] > 1 && view.size !== "clade" ? NaN : view.size === "clade" ? Math.log2(cladeOf(forest, i)) / Math.log2((forest.window ? forest.window.last - forest.window.first : forest.n) + 2)
     : view.size === "power" ? forest.power[i] / scene.mostPower
       : Math.log10(scene.details?.parameters[i] ?? NaN) / 11;
   return Number.isNaN(value) ? size * 0.6 : size * (0.55 + 1.1 * Math.min(1, Math.max(0, value)));
@@ -579,8 +579,14 @@ function smallOnes(pen, scene) {
     let many = 0, last = line;
     for (; last < end && lines.kind[last] === HIDDEN && lines.up[last] < 0; last += 1) many += lines.count[last];
     if ((last - line) * view.h > 40) {
-      const y = (yOf(scene, line) + yOf(scene, last - 1)) / 2;
-      write(pen, `${count(many)} ${geo.tree < 220 ? "more" : geo.tree < 340 ? "in small clades" : "organisms in smaller clades, or alone"}`, Math.max(64, geo.tree * 0.3), y, geo.tree * 0.7 - 12, `italic 12px ${theme.font}`, theme.soft);
+      const y = (yOf(scene, line) + yOf(scene, last - 1)) / 2, x = Math.max(64, geo.tree * 0.3), font = `italic 12px ${theme.font}`;
+      const text = `${count(many)} ${geo.tree < 220 ? "more" : geo.tree < 340 ? "in small clades" : "organisms in smaller clades, or alone"}`;
+      pen.font = font;
+      pen.fillStyle = theme.paper;
+      pen.globalAlpha = 0.85;
+      pen.fillRect(x - 5, y - 9, Math.min(pen.measureText(text).width, geo.tree * 0.7 - 12) + 10, 18);
+      pen.globalAlpha = 1;
+      write(pen, text, x, y, geo.tree * 0.7 - 12, font, theme.soft);
     }
     line = Math.max(line, last - 1);
   }
