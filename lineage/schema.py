@@ -3,9 +3,9 @@
 
 Truth: organism, name, place, file, edge, evidence, niche, fitness, meter, power, tag, alias, actor,
 event, document, configuration, arrival, lease, quarantine, crawl. Derived and rebuildable:
-organism.generation, .jump and .here, the `current` flags, the tensor and standing tables, and
-the label, label_score, label_niche, stripe and graft tables (the interval snapshot). Times are
-microseconds since 1970, UTC.
+organism.generation, .jump and .here, place.hash, the `current` flags, the tensor and standing
+tables, and the label, label_score, label_niche, stripe and graft tables (the interval snapshot).
+Times are microseconds since 1970, UTC.
 """
 
 from __future__ import annotations
