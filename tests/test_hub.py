@@ -359,6 +359,9 @@ def test_what_is_no_hub_is_told(hub: World, tmp_path: Path) -> None:
     with lineage.open(tmp_path / "r.db") as registry:
         with pytest.raises(HubUnavailable, match="is no Hub"):
             registry.hub_pull_list(endpoint=f"{hub.url}/cdn")
+        hub.cards["api/models/me/ft"] = '{"it": "is JSON"}'
+        with pytest.raises(HubUnavailable, match="is no Hub"):
+            registry.hub_pull("me/ft", ancestors=True, endpoint=f"{hub.url}/cdn")
         hub.add("me/when", lastModified="yesterday")
         assert registry.hub_pull_list(since="2020-01-01", endpoint=hub.url).created == 7
 

@@ -149,17 +149,25 @@ def _csv_rows(reader: Any, width: int, name: str, encoding: str) -> Iterator[Row
             )
 
 
-def _parquet(file: BinaryIO, name: str) -> Table:
+def parquet_file(file: BinaryIO | str, name: str) -> Any:
+    """A Parquet file as pyarrow opens it. Raises LineageError where pyarrow cannot be used, or the
+    file is not there; InvalidValue for a file of another kind."""
     try:
         parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError:
+    except ImportError as error:
         raise LineageError(
-            "Parquet needs pyarrow: pip install 'checkpoint-lineage[tables]'."
+            f"Parquet needs pyarrow ({error}): pip install 'checkpoint-lineage[tables]'."
         ) from None
     try:
-        opened = parquet.ParquetFile(file)
+        return parquet.ParquetFile(file)
+    except FileNotFoundError:
+        raise LineageError(f"there is no file {name!r}.") from None
     except Exception as error:  # ArrowInvalid, OSError, whatever the file makes pyarrow raise
         raise InvalidValue(f"{name} is not Parquet: {' '.join(str(error).split())}") from None
+
+
+def _parquet(file: BinaryIO, name: str) -> Table:
+    opened = parquet_file(file, name)
 
     def rows() -> Iterator[Row]:
         number = 0

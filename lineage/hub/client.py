@@ -71,6 +71,8 @@ class Hub:
         if revision:
             path += f"/revision/{quote(revision, safe='')}"
         row: dict[str, Any] = _json(self.get(path, {"blobs": "true"}, repo), repo, dict)
+        if not isinstance(row.get("id"), str):
+            raise _no_hub(repo)
         siblings = row.get("siblings") or ()
         if any(str(one.get("rfilename", "")).startswith(".eval_results/") for one in siblings):
             known = _json(self.get(path, {"expand": "evalResults"}, repo), repo, dict)
@@ -115,11 +117,15 @@ def _json(response: Any, what: str, kind: type) -> Any:
     except ValueError:
         value = None
     if not isinstance(value, kind):
-        raise HubUnavailable(
-            f"what answered for {what} is no Hub: it sent no such JSON. Is there a proxy between, "
-            "or another HF_ENDPOINT?"
-        )
+        raise _no_hub(what)
     return value
+
+
+def _no_hub(what: str) -> HubUnavailable:
+    return HubUnavailable(
+        f"what answered for {what} is no Hub: it sent no such JSON. Is there a proxy between, "
+        "or another HF_ENDPOINT?"
+    )
 
 
 @contextmanager

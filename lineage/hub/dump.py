@@ -3,13 +3,13 @@ has. Read in batches of rows, so that memory does not grow with the table."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
-from lineage.errors import InvalidValue, LineageError
+from lineage.errors import InvalidValue
+from lineage.formats.tables import parquet_file
 from lineage.hub import pull
 from lineage.hub.pull import Progress, Pulled
 from lineage.registration import uncollected
@@ -32,7 +32,7 @@ def dump(
     same dump again changes nothing; a batch that is in stays in.
 
     Raises LineageError where pyarrow is not there, InvalidValue for what is no such table."""
-    opened = _opened(file)
+    opened = parquet_file(os.fspath(file), os.fspath(file))
     names = set(opened.schema_arrow.names)
     if not names & {"id", "modelId"}:
         raise InvalidValue(
@@ -50,22 +50,6 @@ def dump(
             progress(report.seen)
     pull.note(store, report, {"dump": os.path.abspath(file)})
     return report
-
-
-def _opened(file: str | os.PathLike[str]) -> Any:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise LineageError(
-            "Parquet needs pyarrow: pip install 'checkpoint-lineage[tables]'."
-        ) from None
-    try:
-        return parquet.ParquetFile(os.fspath(file))
-    except FileNotFoundError:
-        raise LineageError(f"there is no file {os.fspath(file)!r}.") from None
-    except Exception as error:  # ArrowInvalid, OSError, whatever the file makes pyarrow raise
-        said = " ".join(str(error).split())
-        raise InvalidValue(f"{os.fspath(file)!r} is not Parquet: {said}") from None
 
 
 def _rows(batch: Any) -> Iterator[dict[str, Any]]:
