@@ -290,6 +290,7 @@ class Database:
 
     def __init__(self, address: Address, *, durable: bool, allow_network_fs: bool) -> None:
         self.address = address
+        self.made = False  # by this one, where none was
         self.postgresql = address.file is None
         self.kind = "" if self.postgresql else file_system(address.file or Path())
         self.network = self.kind in NETWORK_FILE_SYSTEMS
@@ -570,6 +571,7 @@ def _create(database: Database) -> None:
         _check_vacant(database)
         for statement in creation(database.engine.dialect.name):
             connection.execute(statement)
+    database.made = True
 
 
 def _write_ahead(connection: Connection) -> None:

@@ -790,7 +790,9 @@ def test_the_users_registry_is_brought_up_to_date_on_request(family: Path) -> No
 def test_postgresql_answers_alike(postgres: str) -> None:
     """What a user reads does not depend on the database."""
     db = ["--db", postgres]
-    assert ask("init", *db).out.startswith("made a registry: postgresql")
+    Path("none.jsonl").write_text("")
+    assert "lineage: made a registry: postgresql" in ask("import", "none.jsonl", *db).err
+    assert "already" in ask("init", *db).out
     ask("register", "--name", "base", "--fitness", "gsm8k/acc=0.4±0.01", "--parameters", "100", *db)
     ask("register", "--name", "sft", "--parent", "base", "--fitness", "gsm8k/acc=0.5±0.01", *db)
     ask("meter", "sft", "--phase", "serving", "--per", "token", "--joules", "0.001", *db)

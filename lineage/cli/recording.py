@@ -27,7 +27,7 @@ from lineage.cli.reading import (
     score_text,
 )
 from lineage.energy import Site, codecarbon_costs
-from lineage.errors import InvalidValue, LineageError, RegistryUnavailable, SchemaMismatch
+from lineage.errors import InvalidValue, LineageError
 from lineage.organism import (
     DIRECTIONS,
     PERS,
@@ -65,12 +65,8 @@ def init() -> None:
     from lineage.database import FILE, FOLDER
 
     db = os.environ.get("LINEAGE_DB") or str(Path.cwd() / FOLDER / FILE)
-    try:
-        registry = open_registry(db=db)
-    except SchemaMismatch:
-        raise
-    except RegistryUnavailable:  # none there yet; where that is not why, this says so again
-        registry = open_registry(db=db, create=True)
+    registry = open_registry(db=db, create=True)
+    if registry.database.made:
         say(f"made a registry: {registry.database.address}")
     else:
         there = counted(registry.count(), "organism")
@@ -179,14 +175,10 @@ def open_or_make(*, named: bool = False) -> Registry:
     name = asked()["db"] or os.environ.get("LINEAGE_DB")
     if name and not named:
         return open_registry()
-    from lineage.database import locate
-
-    file = locate(name).file
-    new = file is not None and not file.exists()
     registry = open_registry(create=True)
-    if new:
+    if registry.database.made:
         hint = "" if name else " `lineage init` makes one for this folder alone."
-        note(f"made a registry: {file}.{hint}")
+        note(f"made a registry: {registry.database.address}.{hint}")
     return registry
 
 
