@@ -202,7 +202,7 @@ function take(forest) {
   if (view.colour === "fitness" && view.niche < 0) view.colour = "relation";
   view.filter = { ...view.filter, niche: niche(view.filter.niche), until: view.filter.until === null ? null : view.filter.until + before.epoch - forest.epoch };
   if (!forest.axes[view.axis]) view.axis = "generation";
-  app.start = { ...first, niche: forest.niche };
+  app.start = { ...first, niche: forest.niche, columns: others ? firstColumns(forest) : first.columns.map(niche).filter((k) => k >= 0) };
   widen();
   measure();
   relay();

@@ -189,10 +189,21 @@ function curve(pen, scene, number, own) {
   const reach = Math.max(16, Math.abs(x - px) * 0.55), share = weight[number];
   pen.globalAlpha = own || (view.chosen < 0 && !scene.fading) ? 0.95 : 0.3;
   stroke(pen, theme.accent, 0.9 + 1.8 * Math.min(1, Number.isNaN(share) ? 0.5 : Math.abs(share)), own ? [] : [0.1, 3.6], () => {
-    pen.moveTo(px, py);
-    pen.bezierCurveTo(px + reach, py, x - reach, y, x, y);
+    const [[a, b], ...rest] = within([px, px + reach, x - reach, x], py, y, scene.height);
+    pen.moveTo(a, b);
+    pen.bezierCurveTo(...rest.flat());
   });
   pen.globalAlpha = 1;
+}
+
+/** The part of such a curve that is seen, as its four points: dots far outside would cost most of a frame.
+    Its ends are level, so that y runs as 3t² - 2t³ of the way (smoothstep), which has an inverse. */
+function within(xs, from, to, height) {
+  const inverse = (y) => 0.5 - Math.sin(Math.asin(1 - 2 * Math.min(1, Math.max(0, (y - from) / (to - from || 1)))) / 3);
+  const [start, end] = [inverse(-40), inverse(height + 40)].sort((a, b) => a - b), ys = [from, from, to, to];
+  const mix = (a, b, t) => a + (b - a) * t;
+  const blossom = ([a, b, c, d], r, s, t) => mix(mix(mix(a, b, r), mix(b, c, r), s), mix(mix(b, c, r), mix(c, d, r), s), t);
+  return [[start, start, start], [start, start, end], [start, end, end], [end, end, end]].map((at) => [blossom(xs, ...at), blossom(ys, ...at)]);
 }
 
 /** In ink, over everything: the main line down to the chosen organism, and to the one it is compared with. */
