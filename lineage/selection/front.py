@@ -17,7 +17,7 @@ from lineage.organism import Niche
 from lineage.selection.policy import FRONTIER, Policy
 
 if TYPE_CHECKING:
-    from lineage.selection.dominance import Floats, Ints, Verdicts
+    from lineage.selection.dominance import Flags, Floats, Ints, Verdicts
 
 ROWS = 20_000
 """How many rows are read from the database at once."""
@@ -98,6 +98,20 @@ class Judged:
 VERDICTS = ("front", "contested", "obsolete")
 
 
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """The organisms with standings, ascending: who is `marked`, who is on a front (`fronted`), and
+    who is obsolete in all of its standings (`beaten`)."""
+
+    ids: Ints
+    marked: Flags
+    fronted: Flags
+    beaten: Flags
+
+    def take(self, rows: Flags) -> Owners:
+        return Owners(self.ids[rows], self.marked[rows], self.fronted[rows], self.beaten[rows])
+
+
 class Sweep:
     """All standings that were read, and the verdicts on them. Rows are sorted by group (niche,
     unit, kind of cost), within a group by organism."""
@@ -111,13 +125,13 @@ class Sweep:
         self.policy = policy
         self.columns = columns
         self.about: Ints | None = None
-        """Whom the answers below are about; None for all."""
+        """Whom `owners` and what follows from them are about; None for all."""
         self._kinds(kinds)
         self._reaches(directions, metrics)
         self._groups()
         self.verdict = np.zeros(len(self), np.int8)
         self.groups: list[tuple[int, Verdicts]] = []
-        self._by_owner: tuple[Ints, Ints] | None = None
+        self._held: tuple[Ints, Ints, Owners] | None = None
         self._judge()
 
     def __len__(self) -> int:
@@ -198,25 +212,32 @@ class Sweep:
 
     # what it tells
 
-    def of(self, verdict: int) -> Ints:
-        """The organisms with a standing of this verdict, each once, ascending."""
+    def _by_owner(self) -> tuple[Ints, Ints, Owners]:
+        """The rows in the order of their organisms, where the rows of each begin, and who they are.
+        """
         import numpy as np
 
-        return np.unique(self.columns["organism"][self.verdict == verdict])
+        if self._held is None:
+            order = np.argsort(self.columns["organism"], kind="stable")
+            ids = self.columns["organism"][order]
+            starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else order
+            verdict, marked = self.verdict[order], self.columns["marked"][order]
+            best = np.minimum.reduceat(verdict, starts) if len(ids) else verdict
+            owners = Owners(ids[starts], marked[starts], best == 0, best == 2)
+            self._held = order, starts, owners
+        return self._held
 
-    def _asked(self, organisms: Ints) -> Ints:
+    def owners(self) -> Owners:
+        """The organisms with a standing; where the sweep is about some, these alone."""
         import numpy as np
 
-        return organisms if self.about is None else np.intersect1d(organisms, self.about)
+        owners = self._by_owner()[2]
+        return owners if self.about is None else owners.take(np.isin(owners.ids, self.about))
 
     def obsolete(self) -> tuple[Ints, Ints]:
         """The organisms all of whose standings are obsolete: those alive, and those marked."""
-        import numpy as np
-
-        owners = self.columns["organism"]
-        beaten = self._asked(np.setdiff1d(np.unique(owners), owners[self.verdict < 2]))
-        marked = np.unique(owners[self.columns["marked"]])
-        return np.setdiff1d(beaten, marked), np.intersect1d(beaten, marked)
+        found = self.owners()
+        return found.ids[found.beaten & ~found.marked], found.ids[found.beaten & found.marked]
 
     def standing(self, row: int) -> Standing:
         c = self.columns
@@ -260,16 +281,16 @@ class Sweep:
         return found
 
     def _rows_of(self, organisms: Sequence[int]) -> Ints:
-        """The rows of these organisms, ascending."""
+        """The rows of these organisms, each given once; ascending."""
         import numpy as np
 
-        if self._by_owner is None:
-            order = np.argsort(self.columns["organism"], kind="stable")
-            self._by_owner = order, self.columns["organism"][order]
-        order, owners = self._by_owner
-        wanted = np.unique(np.asarray(organisms, np.int64))
-        first, last = (np.searchsorted(owners, wanted, side) for side in ("left", "right"))
-        many = last - first
+        order, starts, owners = self._by_owner()
+        wanted = np.asarray(organisms, np.int64)
+        at = np.searchsorted(owners.ids, wanted)
+        there = at < len(owners.ids)
+        at = at[there][owners.ids[at[there]] == wanted[there]]
+        first = starts[at]
+        many = np.r_[starts, len(order)][at + 1] - first
         at = np.repeat(first - np.r_[0, np.cumsum(many)[:-1]], many) + np.arange(many.sum())
         return np.sort(order[at])
 
@@ -308,24 +329,19 @@ class Sweep:
 
     def living(self) -> Ints:
         """All living organisms with a standing."""
-        import numpy as np
-
-        return self._asked(np.unique(self.columns["organism"][~self.columns["marked"]]))
+        found = self.owners()
+        return found.ids[~found.marked]
 
     def marked_no_more(self) -> list[int]:
         """The marked that are not obsolete any more."""
-        import numpy as np
-
-        marked = self._asked(np.unique(self.columns["organism"][self.columns["marked"]]))
-        found: list[int] = np.setdiff1d(marked, self.obsolete()[1]).tolist()
-        return found
+        found = self.owners()
+        ids: list[int] = found.ids[found.marked & ~found.beaten].tolist()
+        return ids
 
     def contested(self) -> Ints:
         """The living that are on no front and still not obsolete."""
-        import numpy as np
-
-        rest = np.setdiff1d(self.living(), self.of(0))
-        return np.setdiff1d(rest, self.obsolete()[0])
+        found = self.owners()
+        return found.ids[~found.marked & ~found.fronted & ~found.beaten]
 
     def ranks(self) -> dict[int, float]:
         """The fitness of each organism as a rank, 0 for the worst and 1 for the best, in the niche
@@ -364,8 +380,8 @@ class Sweep:
 
         rows = self._rows_of(organisms)
         c = self.columns
-        sure = (c["down"][rows] == 0) & (c["up"][rows] == 0)
-        return len(np.unique(c["organism"][rows[sure]]))
+        ids = np.sort(c["organism"][rows[(c["down"][rows] == 0) & (c["up"][rows] == 0)]])
+        return int(np.count_nonzero(ids[1:] != ids[:-1])) + bool(len(ids))
 
 
 def niches(connection: Connection) -> dict[int, tuple[Niche, str | None]]:
@@ -427,15 +443,13 @@ def sweep(
     standing. Nothing is written."""
     if niches is None:
         return _swept(connection, policy, everything(policy), ())
-    import numpy as np
-
     found = _within(connection, policy, niches)
-    about = np.unique(found.columns["organism"])
     # who is marked was obsolete in the others too, or it would have been revived
     wanted = {*niches, *standings.niches(connection, found.obsolete()[0].tolist())}
     if len(wanted) > len(niches):
+        about = found.owners().ids
         found = _within(connection, policy, sorted(wanted))
-    found.about = about
+        found.about = about
     return found
 
 
@@ -468,8 +482,8 @@ def _swept(
     counted = [key for key, (niche, way) in known.items() if way and counts(policy, niche)]
     columns = _columns(connection, sql, params)
     keep = np.isin(columns["niche"], np.asarray(counted, np.int32))
-    marked = np.unique(columns["organism"][columns["marked"]]).tolist()
-    aside = [one for one in _other_marks(connection, policy, marked) if one != own]
+    marked = set(columns["organism"][columns["marked"]].tolist())
+    aside = [one for one in _other_marks(connection, policy, sorted(marked)) if one != own]
     if aside:
         keep &= ~np.isin(columns["organism"], np.asarray(aside, np.int64))
     if not keep.all():
