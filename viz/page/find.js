@@ -30,7 +30,7 @@ export function search(app) {
   let asking = 0, fetched = null, looking = null;
 
   const fetchOthers = async (sought) => {
-    const there = await app.server.search(box.value.trim()).catch(() => []);
+    const there = await app.server.search(box.value.trim()).catch(({ message }) => { app.say(message); return []; });
     if (box.value.trim().toLowerCase() !== sought || picked === sought) return;
     const ids = new Set(app.forest.id), place = list.children.length;
     const others = there.filter(({ id }) => !ids.has(id)).slice(0, SUGGESTED);
