@@ -25,9 +25,10 @@ export function search(app) {
   /** What else the registry has, outside of what is drawn, once typing rests. */
   const farther = (sought) => {
     clearTimeout(asking);
-    fetched = new Promise((done) => { asking = setTimeout(() => fetchOthers(sought).then(done), 200); });
+    settle();
+    fetched = new Promise((done) => { settle = done; asking = setTimeout(() => fetchOthers(sought).then(done), 200); });
   };
-  let asking = 0, fetched = null, looking = null;
+  let asking = 0, settle = () => {}, fetched = null, looking = null;
 
   const fetchOthers = async (sought) => {
     const there = await app.server.search(box.value.trim()).catch(({ message }) => { app.say(message); return []; });
@@ -60,6 +61,7 @@ export function search(app) {
   const pick = (i) => {
     picked = box.value.trim().toLowerCase();
     clearTimeout(asking);
+    settle();
     if (typeof i === "object") { farAway(i.id); return; }
     list.hidden = true; box.setAttribute("aria-expanded", "false");
     app.choose(i, { move: true });
@@ -81,11 +83,15 @@ export function search(app) {
     return found[here < 0 ? 0 : (here + (back ? found.length - 1 : 1)) % found.length];
   };
 
-  /** Enter waits for the answer to what was typed before it. */
+  /** Enter waits for the answer to what was typed before it; meanwhile the window may turn, which asks again. */
   const enter = async (back) => {
     const sought = box.value.trim().toLowerCase();
-    for (let last = null; last !== looking;) { last = looking; await last; }  // the family may turn to another meanwhile
-    if (active < 0 && lower?.[found[0]] !== sought) await fetched;
+    for (let last = []; last[0] !== looking || last[1] !== fetched;) {
+      last = [looking, fetched];
+      await looking;
+      if (active >= 0 || lower?.[found[0]] === sought) break;
+      await fetched;
+    }
     if (shown.length && box.value.trim().toLowerCase() === sought) pick(active >= 0 ? shown[active] : nextFound(back));
   };
 

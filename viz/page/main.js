@@ -100,7 +100,7 @@ async function warm() {
 
 /** Does what can wait once no window was asked for in a while. */
 app.atRest = async (act) => {
-  do { app.rested = true; await fetching; await new Promise((done) => setTimeout(done, REST)); } while (!app.rested || fetching);
+  do { app.rested = true; await fetching?.catch(() => {}); await new Promise((done) => setTimeout(done, REST)); } while (!app.rested || fetching);
   act();
 };
 
@@ -113,8 +113,14 @@ function reach() {
   if (!where || same === last) return;  // what the server cannot give is not asked for again and again
   last = same;
   app.rested = false;
-  fetching = drawn(where).then((block) => turn(plant(block))).catch(({ message }) => say(message))
-    .finally(() => { fetching = null; if (missed) { missed = false; reach(); } });
+  ask(() => where, (forest) => turn(forest)).catch(({ message }) => say(message));
+}
+
+/** One window at a time: asked for and put to use before the next is, so that none comes late over another. */
+async function ask(where, use) {
+  while (fetching) await fetching.catch(() => {});
+  fetching = drawn(where()).then((block) => use(plant(block))).finally(() => { fetching = null; if (missed) { missed = false; reach(); } });
+  return fetching;
 }
 
 /** Another window in place of what is drawn, where one is by now. */
@@ -140,10 +146,8 @@ function turn(forest, to = shownNow(app)) {
 }
 
 /** Shows so many positions from the first on. */
-async function show(first, span) {
-  const where = around(app, first, span);
-  await fetching;
-  turn(plant(await drawn(where)), { first, span });
+function show(first, span) {
+  return ask(() => around(app, first, span), (forest) => turn(forest, { first, span })).catch(({ message }) => say(message));
 }
 
 /** Into the row of i: its clade, or what it stands for, over the whole height. */
@@ -151,16 +155,16 @@ app.into = (i) => { const { forest } = app; return show(forest.pos[i], Math.max(
 
 /** To an organism wherever it is, by its id; false where the server knows no place for it here. */
 app.jump = async (id) => {
-  await fetching;
-  let block;
-  try { block = await drawn({ at: `#${id}`, rows: Math.max(24, Math.round(2 * app.height / ROW[0])) }); } catch { return false; }
-  const forest = plant(block), i = forest.id.indexOf(id);
-  if (!forest.window || i < 0) return false;
-  const span = app.height / ROW[0];
-  app.chosenId = id;
-  turn(forest, { first: Math.max(forest.window.start, forest.pos[i] - span / 2), span });
-  await app.choose(app.forest.id.indexOf(id));
-  return true;
+  const rows = Math.max(24, Math.round(2 * app.height / ROW[0])), span = app.height / ROW[0];
+  const there = await ask(() => ({ at: `#${id}`, rows }), (forest) => {
+    const i = forest.id.indexOf(id);
+    if (!forest.window || i < 0) return false;
+    app.chosenId = id;
+    turn(forest, { first: Math.max(forest.window.start, forest.pos[i] - span / 2), span });
+    return true;
+  }).catch(() => false);
+  if (there) await app.choose(app.forest.id.indexOf(id));
+  return there;
 };
 
 // ---- what was registered since --------------------------------------------------------------------
@@ -183,8 +187,7 @@ function renew() {
 
 /** The same window as it is now; and the map, where the snapshot is another. */
 async function anew() {
-  await fetching;
-  turn(plant(await drawn(rowsOf(app.forest.window))));
+  await ask(() => rowsOf(app.forest.window), (forest) => turn(forest));
 }
 
 /** Another state of the family in place of what is drawn. Organisms and niches go by name. */
