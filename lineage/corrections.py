@@ -5,7 +5,7 @@ take back."""
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -235,6 +235,15 @@ def next_version(connection: Connection, name: str) -> int:
     return (top or 0) + 1
 
 
+def vacate(connection: Connection, names: Iterable[tuple[str, int]]) -> None:
+    """Note names (name, version) that were given up: no other organism gets them."""
+    connection.many(
+        """INSERT INTO vacated (name, version) VALUES (?, ?) ON CONFLICT (name) DO UPDATE
+           SET version = excluded.version WHERE excluded.version > vacated.version""",
+        list(names),
+    )
+
+
 def give_name(
     act: Act, own: int, had: tuple[str, int, int] | None, to: tuple[str, int]
 ) -> dict[str, Any]:
@@ -250,11 +259,7 @@ def give_name(
         "UPDATE name SET name = ?, version = ?, rank = 0 WHERE name = ? AND version = ?",
         (*to, *had[:2]),
     )
-    act.connection.execute(
-        """INSERT INTO vacated (name, version) VALUES (?, ?) ON CONFLICT (name) DO UPDATE
-           SET version = excluded.version WHERE excluded.version > vacated.version""",
-        had[:2],
-    )
+    vacate(act.connection, [had[:2]])
     taken = act.connection.row(
         """SELECT o.alias, o.organism FROM alias a JOIN alias o ON o.name = ? AND o.alias = a.alias
            WHERE a.name = ? AND a.organism = ? AND o.organism <> a.organism LIMIT 1""",

@@ -110,7 +110,8 @@ vacated = Table(
     Column("version", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The highest version of a name that a rename gave up: no other organism gets it, or one below."""
+"""The highest version of a name that a rename gave up: no other organism gets it, or one below.
+Events of kind `renamed` tell it too: an import reads it out of them."""
 
 place = Table(
     "place",

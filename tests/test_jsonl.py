@@ -195,3 +195,16 @@ def test_an_import_of_an_export_is_an_equal_registry(
     finally:
         for one in opened:
             one.close()
+
+
+def test_a_number_that_a_rename_gave_up_stays_given_up(registry_url: str, tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "first.db") as first:
+        for _ in range(2):
+            first.register(name="sft", digest=f"{next(numbers):064x}")
+        first.rename("sft@v2", "best")
+        lines = exported(first)
+    with lineage.open(registry_url) as second:
+        imported(second, lines)
+        third = second.register(name="sft", digest="ab" * 32)
+        assert (third.name, third.version) == ("sft", 3)
+        assert second.get("sft@v1") != second.get("best@v1")

@@ -54,6 +54,7 @@ from importlib.resources import files as resources
 from typing import Any, BinaryIO
 
 from lineage import configurations
+from lineage.corrections import vacate
 from lineage.database import Connection
 from lineage.errors import InvalidValue, LineageError, RegistryUnavailable
 from lineage.organism import (
@@ -567,6 +568,7 @@ class _Import:
         try:
             with self.store.act() as act:
                 registered = register(act, [line.new for line in chunk], errors.__setitem__)
+                vacate(act.connection, _given_up(chunk))
                 told = [
                     list(self._left_out(act, line, done))
                     for line, done in zip(chunk, registered, strict=True)
@@ -1099,6 +1101,16 @@ def _lease(written: Any) -> tuple[str, int]:
     if missing := LEASE.keys() - one.keys():
         raise InvalidValue(f"a lease needs {', '.join(sorted(missing))}: {_short(written)}.")
     return text(one["holder"], "the holder of a lease"), _time(one["until"], "until")
+
+
+def _given_up(lines: Iterable[_Line]) -> Iterator[tuple[str, int]]:
+    """The names that renames in the histories of lines gave up."""
+    for line in lines:
+        for kind, _, _, body in line.new.events:
+            told = json.loads(body) if kind == "renamed" else {}
+            name, version = told.get("from"), told.get("from_version")
+            if isinstance(name, str) and isinstance(version, int):
+                yield name, version
 
 
 def _event(written: Any) -> tuple[str, int, tuple[str, str, int, str], str]:
