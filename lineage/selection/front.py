@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lineage import costs, standings, store
@@ -257,16 +258,17 @@ class Sweep:
         )
 
     def dominators(self, rows: Ints) -> Ints:
-        """For each row the row of who dominates it, -1 where nobody on the front does."""
+        """For each row, given in their order, the row of who dominates it, -1 where nobody on the
+        front does."""
         import numpy as np
 
         found = np.full(len(rows), -1, np.int64)
         at = np.searchsorted(self.starts, rows, "right") - 1
-        for number in np.unique(at):
-            part = np.flatnonzero(at == number)
-            start, judged = self.groups[number]
-            by = judged.dominators(rows[part] - start)
-            found[part] = np.where(by >= 0, by + start, -1)
+        heads = np.flatnonzero(np.r_[True, at[1:] != at[:-1]]) if len(at) else at
+        for first, last in pairwise([*heads.tolist(), len(at)]):
+            start, judged = self.groups[at[first]]
+            by = judged.dominators(rows[first:last] - start)
+            found[first:last] = np.where(by >= 0, by + start, -1)
         return found
 
     def judged(self, organisms: Sequence[int]) -> dict[int, list[Judged]]:

@@ -21,7 +21,6 @@ APPLIED = "selected"
 PARTIAL = ("pulled",)
 """Events of no organism that tell of no change by themselves. After any other, all may be new."""
 
-
 ALONE = {
     "scored", "tagged", "aliased", "unaliased", "named", "renamed", "protected", "unprotected",
     "leased", "released", "selected_against", "revived", "placed", "moved", "gone",
@@ -71,7 +70,7 @@ def _last_applied(connection: Connection, policy: Policy) -> tuple[int, int] | N
         (APPLIED,),
     ):
         told = json.loads(body)
-        if told["policy"] == policy.name and told["settings"] == settings:
+        if told.get("policy") == policy.name and told.get("settings") == settings:
             return event, at
     return None
 
