@@ -22,7 +22,7 @@ def bytes_each(path: Path, size: int, scratch: Path) -> list[Figure]:
         parts = dict(
             connection.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name").fetchall()
         )
-        events = sum(parts.get(one, 0) for one in ("event", "event_organism"))
+        events = sum(parts.get(one, 0) for one in ("event", "event_organism", "event_mark"))
     except sqlite3.OperationalError:  # an SQLite built without it
         connection.execute("DROP TABLE event")
         connection.execute("VACUUM")

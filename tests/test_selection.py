@@ -500,7 +500,10 @@ def test_the_sweep_reads_one_table_in_its_order(tmp_path):
     found = database.connect(tmp_path / "r.db")
     with found.read() as connection:
         plan = [row[3] for row in connection.rows(f"EXPLAIN QUERY PLAN {front.everything()}")]
+        unlike = front.UNLIKE.format(ids=connection.ids)
+        marks = [row[3] for row in connection.rows(f"EXPLAIN QUERY PLAN {unlike}", ("[1]", 1, ""))]
     assert plan == ["SCAN f"]
+    assert marks[1] == "SEARCH e USING INDEX event_mark (organism=?)"  # and no other event is read
 
 
 # Noise

@@ -56,7 +56,8 @@ def _all(policy: Policy) -> str:
     return _STORED if policy.cost == "bytes" else _COSTED
 
 
-_UNLIKE = """
+# Which of some have a mark that begins otherwise than those of a policy.
+UNLIKE = """
 SELECT DISTINCT i.id FROM {ids} AS i CROSS JOIN event e WHERE e.organism = i.id
   AND e.kind = 'selected_against' AND substr(e.body, 1, ?) <> ?"""
 
@@ -415,7 +416,7 @@ def _other_marks(connection: Connection, policy: Policy, marked: Sequence[int]) 
     policy. Their marks begin otherwise."""
     own = store.body_text({"rule": DOMINATED, "policy": policy.name})[:-1]
     unlike = connection.rows(
-        _UNLIKE.format(ids=connection.ids), (connection.pack(marked), len(own), own)
+        UNLIKE.format(ids=connection.ids), (connection.pack(marked), len(own), own)
     )
     last = marks(connection, [row[0] for row in unlike])
     return [one for one, told in last.items() if not _ours(told, policy)]
