@@ -20,7 +20,7 @@ help:
 	@echo 'make docs         build the guide in site/'
 	@echo 'make bench        measure against the figures to reach (minutes)'
 	@echo 'make bench-scale  the figures at two million organisms (longer)'
-	@echo 'make bench-beyond  questions at 22 million organisms: 18 GB of TMPDIR, an hour or more'
+	@echo 'make bench-beyond  questions at 22 million organisms: 22 GB of TMPDIR, an hour or more'
 	@echo 'make clean        remove builds, caches and the demo; .venv stays'
 
 demo: $(RUN)

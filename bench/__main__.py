@@ -170,7 +170,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--grow", nargs=2, type=int, metavar=("SMALL", "LARGE"),
-        help="sizes of the group growth; 2200000 22000000 takes 9 GB and as much while it is "
+        help="sizes of the group growth; 2200000 22000000 takes 11 GB and as much while it is "
         "written, and an hour or more",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all medians there too")
