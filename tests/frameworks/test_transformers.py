@@ -230,6 +230,8 @@ run = tiny.trainer("ddp", [LineageCallback("text")], max_steps=4, save_steps=2, 
 run.train()
 assert torch.distributed.get_world_size() == 4
 open(f"rank-{torch.distributed.get_rank()}", "w").write("done")
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()  # else a thread of gloo may abort at the end
 """
 
 
