@@ -190,17 +190,16 @@ def test_names_from_outside_are_text(show: Open) -> None:
 
 def test_dark_and_light_are_both_drawn(show: Open) -> None:
     page = show(small_family())
-    shades = []
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        cell = page.locator("#rows tr").nth(3).locator("td.heat span")
-        shade = cell.evaluate("box => getComputedStyle(box).backgroundColor")
-        node = page.locator("#network canvas").screenshot()
-        shades.append((ground, shade, node))
-    light, dark = shades
-    assert all(one != other for one, other in zip(light, dark, strict=True))
+    drawn = """() => {
+        const cell = document.querySelectorAll("#rows tr")[3].querySelector("td.heat span");
+        return [getComputedStyle(document.body).backgroundColor,
+                getComputedStyle(cell).backgroundColor,
+                document.querySelector("#network canvas").toDataURL()];
+    }"""
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(drawn)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"was => ({drawn})().every((one, at) => one !== was[at])", arg=light)
 
 
 def test_the_niche_chosen_colours_the_tree(show: Open) -> None:
