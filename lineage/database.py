@@ -22,6 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import OperationalError as SAOperationalError
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from lineage import schema
 from lineage.errors import NotAllowed, RegistryUnavailable, SchemaMismatch
@@ -607,16 +608,15 @@ def _check_vacant(database: Database) -> None:
 
 @cache
 def creation(dialect: str) -> tuple[str, ...]:
-    """The statements that create the newest schema in an empty database."""
-    statements: list[str] = []
-
-    def note(clause: Any, *_args: Any, **_kw: Any) -> None:
-        statements.append(str(clause.compile(dialect=mock.dialect)))
-
-    # a mock engine only writes the statements down
-    url = "postgresql+psycopg://" if dialect == "postgresql" else "sqlite://"
-    mock = sqlalchemy.create_mock_engine(url, note)
-    schema.metadata.create_all(mock, checkfirst=False)
+    """The statements that create the newest schema in an empty database, always in one order:
+    between two indexes that cost alike SQLite takes the younger."""
+    drivers = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
+    compiler = make_url(f"{drivers[dialect]}://").get_dialect()()
+    clauses: list[ExecutableDDLElement] = []
+    for table in schema.metadata.sorted_tables:
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        clauses += [CreateTable(table), *map(CreateIndex, indexes)]
+    statements = [str(clause.compile(dialect=compiler)) for clause in clauses]
     stamp = f"INSERT INTO alembic_version (version_num) VALUES ('{schema.REVISIONS[-1]}')"
     return (*statements, *schema.TRIGGERS[dialect], stamp)
 

@@ -301,7 +301,7 @@ event = Table(
     Column("body", Text, nullable=False, server_default=text("'{}'")),
     Column("chain", LargeBinary(32), nullable=False),
     Index("event_organism", "organism"),
-    Index("event_mark", "organism", sqlite_where=text("kind = 'selected_against'"),
+    Index("event_mark", "kind", "organism", sqlite_where=text("kind = 'selected_against'"),
           postgresql_where=text("kind = 'selected_against'")),
 )
 """`chain` is a SHA-256 over the chain of the event before and this one: see `lineage.chain`."""

@@ -503,7 +503,8 @@ def test_the_sweep_reads_one_table_in_its_order(tmp_path):
         unlike = front.UNLIKE.format(ids=connection.ids)
         marks = [row[3] for row in connection.rows(f"EXPLAIN QUERY PLAN {unlike}", ("[1]", 1, ""))]
     assert plan == ["SCAN f"]
-    assert marks[1] == "SEARCH e USING INDEX event_mark (organism=?)"  # and no other event is read
+    # and no other event is read
+    assert marks[1] == "SEARCH e USING INDEX event_mark (kind=? AND organism=?)"
 
 
 # Noise
