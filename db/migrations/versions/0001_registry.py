@@ -299,7 +299,7 @@ def create_history() -> None:
         sa.Column("chain", sa.LargeBinary(32), nullable=False),
     )
     op.create_index("event_organism", "event", ["organism"])
-    partial_index("event_mark", "event", ["organism"], "kind = 'selected_against'")
+    partial_index("event_mark", "event", ["kind", "organism"], "kind = 'selected_against'")
 
 
 def downgrade() -> None:
