@@ -25,7 +25,8 @@ from lineage.errors import (
 )
 from lineage.organism import File, Niche, Parent, PowerCost, Score, text
 from lineage.references import place_hash, search, this_host
-from lineage.registration import Registration, register, registration
+from lineage.registering import register
+from lineage.registration import Registration, registration
 from lineage.store import EPOCH, Act, Store, mark, power_body, set_alias, with_uuid
 
 Stamp = dict[str, list[int]]

@@ -52,7 +52,8 @@ from lineage.organism import (
     utc,
 )
 from lineage.references import resolve
-from lineage.registration import Registered, Registration, register, registration
+from lineage.registering import Registered, register
+from lineage.registration import Registration, registration
 from lineage.regression import Bisection, Evaluate
 from lineage.relocation import Relocation
 from lineage.selection import news, niches, planfile

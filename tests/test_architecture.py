@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: dict[int, str] = {
     1: "answers errors organism shown energy references schema database remote workers",
     2: "store chain configurations corrections undoing relocation genome links registration "
-    "snapshots upgrade migrations backup copying dumps roles spool arrivals costs standings",
+    "identity registering snapshots upgrade migrations backup copying dumps roles spool arrivals "
+    "costs standings",
     3: "pedigree ledger clades regression best impact whereabouts",
     4: "selection doctor culling",
     5: "frames trees formats viz hub readers scan",

@@ -81,7 +81,8 @@ from lineage.references import (
     place_uri,
     search,
 )
-from lineage.registration import FACTS, Registered, Registration, as_facts, register, uncollected
+from lineage.registering import Registered, register, uncollected
+from lineage.registration import FACTS, Registration, as_facts
 from lineage.shown import UNSAFE
 from lineage.store import (
     EPOCH,

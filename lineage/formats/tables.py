@@ -22,7 +22,7 @@ from lineage.formats.jsonl import (
     _registration,
 )
 from lineage.formats.maps import Cells, Map
-from lineage.registration import Registered
+from lineage.registering import Registered
 from lineage.store import Store
 
 ENDINGS = (".csv", ".tsv", ".parquet")

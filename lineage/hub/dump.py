@@ -12,7 +12,7 @@ from lineage.errors import InvalidValue
 from lineage.formats.tables import parquet_file
 from lineage.hub import pull
 from lineage.hub.pull import Progress, Pulled
-from lineage.registration import uncollected
+from lineage.registering import uncollected
 from lineage.store import Store
 
 COLUMNS = (

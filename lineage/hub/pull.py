@@ -13,7 +13,7 @@ from lineage.errors import InvalidValue, LineageError
 from lineage.hub.client import Hub, HubUnavailable, NoAccess
 from lineage.hub.rows import VOLATILE, Read, is_repo, named_parents, read, time_of
 from lineage.organism import utc
-from lineage.registration import Registered, register
+from lineage.registering import Registered, register
 from lineage.store import Act, Store, micros
 
 BATCH = 5000

@@ -15,7 +15,8 @@ from lineage.database import Connection
 from lineage.errors import LineageError
 from lineage.readers.said import Said
 from lineage.references import is_local, place_hash, this_host
-from lineage.registration import Registered, Registration, register, registration
+from lineage.registering import Registered, register
+from lineage.registration import Registration, registration
 from lineage.scan.read import Found, attempt, attempt_all
 from lineage.scan.relate import BY_TIMES, MOST, Proposed, Related, Relating, Relations
 from lineage.scan.walk import Candidate, Stamp, storable, walk
