@@ -116,6 +116,10 @@ def groups(size: Size, folder: Path, with_mlflow: bool) -> Groups:
         yield hub.pull(folder, size.hub[0], 3)
         yield from hub.dump(folder, size.hub[1])
 
+    def draws() -> Iterator[Figure]:
+        with drawing.browser() as browser:
+            yield from drawing.drawing(browser, folder, size.drawn, size.layouts)
+
     def explores() -> Iterator[Figure]:
         with drawing.browser() as browser:
             if browser is None:
@@ -134,7 +138,7 @@ def groups(size: Size, folder: Path, with_mlflow: bool) -> Groups:
         "scanning": lambda: scanning.scans(folder, size.small, 3),
         "hub": hubs,
         "growth": lambda: iter(scale.growth(folder, size.growth, size.questions)),
-        "drawing": lambda: drawing.drawing(folder, size.drawn, size.layouts),
+        "drawing": draws,
         "exploring": explores,
     }
 

@@ -47,7 +47,7 @@ PANNED = """async ([frames, key]) => {
 
 
 def drawing(
-    folder: Path, sizes: tuple[int, int, int], layouts: tuple[int, ...]
+    browser, folder: Path, sizes: tuple[int, int, int], layouts: tuple[int, ...]
 ) -> Iterator[Figure]:
     """All rows. `sizes`: the first picture, and the two at which a frame is timed."""
     yield from layout(layouts)
@@ -59,13 +59,12 @@ def drawing(
         with lineage.open(path, create=False) as registry:
             families[count] = registry.family(limit=None, details=True)
     yield from bytes_each(families[sizes[1]], sizes[1])
-    with browser() as running:
-        if running is None:
-            yield Figure("the tree page", "", "skipped: there is no Chromium", None)
-            return
-        yield from first_picture(running, folder, families[sizes[0]], sizes[0])
-        for count, goal in zip(sizes[1:], (16, 33), strict=True):
-            yield frame(running, folder, families[count], count, goal)
+    if browser is None:
+        yield Figure("the tree page", "", "skipped: there is no Chromium", None)
+        return
+    yield from first_picture(browser, folder, families[sizes[0]], sizes[0])
+    for count, goal in zip(sizes[1:], (16, 33), strict=True):
+        yield frame(browser, folder, families[count], count, goal)
 
 
 @contextmanager

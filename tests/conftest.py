@@ -10,6 +10,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).resolve().parent.parent
+
+with suppress(ImportError):  # `make test-frameworks` has no hypothesis
+    from hypothesis import HealthCheck, settings
+
+    # no property is decided by the clock; `own_world` below is made anew for a test, not an example
+    settings.register_profile("lineage", deadline=None, suppress_health_check=[
+        HealthCheck.too_slow, HealthCheck.function_scoped_fixture])  # fmt: skip
+    settings.load_profile("lineage")
 
 for number in (signal.SIGINT, signal.SIGQUIT):  # `make test &` has them ignored, by children too
     if signal.getsignal(number) == signal.SIG_IGN:
@@ -180,6 +189,20 @@ def axe_violations(page: Page) -> list[str]:
         "one => `${one.id}: ${one.nodes.map(node => node.html)}`) }"
     )
     return found
+
+
+def listen(page: Page) -> None:
+    """Keep what the page says from now on: it says it for some seconds only."""
+    page.evaluate("""() => {
+        const said = document.getElementById("said");
+        window.heard = [];
+        new MutationObserver(() => heard.push(said.textContent)).observe(said, { childList: true });
+    }""")
+
+
+def heard(page: Page, words: str) -> None:
+    """Waits until the page has said it."""
+    page.wait_for_function("words => heard.includes(words)", arg=words)
 
 
 @pytest.fixture

@@ -204,17 +204,17 @@ def test_of_a_crowd_with_killed_members_nothing_acknowledged_is_lost(tmp_path):
     assert told.raw["acknowledged"] >= 2 * 6
 
 
-def test_drawing(tmp_path, chromium, monkeypatch):
+def test_drawing(tmp_path, browser, monkeypatch):
     monkeypatch.setattr(drawing, "_sigma", lambda folder, family: "skipped: not in a test")
-    told = {one.what: one for one in drawing.drawing(tmp_path, (60, 90, 120), (100, 200, 300))}
+    done = drawing.drawing(browser, tmp_path, (60, 90, 120), (100, 200, 300))
+    told = {one.what: one for one in done}
     assert told["with all its details"].met
     assert "near" in told["a frame while panning 120"].measured
     assert told["the same against sigma.js 3"].met is None
 
 
-def test_exploring(registries, sizes, chromium):
-    with drawing.browser() as running:
-        told = list(exploring.exploring(running, registries[1], sizes[1], 1))
+def test_exploring(registries, sizes, browser):
+    told = list(exploring.exploring(browser, registries[1], sizes[1], 1))
     assert told[1].raw["rows stand for"][-1] == 1
     assert told[2].met
 

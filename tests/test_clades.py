@@ -15,7 +15,7 @@ from typing import Any
 
 import networkx as nx
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 import lineage
@@ -165,10 +165,7 @@ def in_a_registry(test: Callable[[Registry], None]) -> None:
         test(registry)
 
 
-slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@slow
+@settings(max_examples=40)
 @given(before=st.lists(wild, max_size=25), after=st.lists(gentle, max_size=10))
 def test_a_snapshot_answers_exactly_after_what_changes_no_old_link(
     before: list[Any], after: list[Any]
@@ -180,7 +177,7 @@ def test_a_snapshot_answers_exactly_after_what_changes_no_old_link(
     in_a_registry(test)
 
 
-@slow
+@settings(max_examples=40)
 @given(before=st.lists(wild, max_size=25), after=st.lists(wild, min_size=1, max_size=10))
 def test_whatever_happened_since_a_snapshot_it_is_exact_or_silent(
     before: list[Any], after: list[Any]

@@ -279,7 +279,7 @@ def damaged_families(draw: st.DrawFn) -> tuple[list[list[int]], list[tuple[int, 
 def test_ranks_are_mended_whatever_was_written_over_them(local: Registry) -> None:
     """By the definitions in tests/sound.py; and what is counted is what differs."""
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(damaged_families())
     def holds(drawn: tuple[list[list[int]], list[tuple[int, int, int | None]]]) -> None:
         family, wrong = drawn

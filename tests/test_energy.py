@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import missing
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import lineage
@@ -65,7 +65,6 @@ def test_a_counter_that_turns_over_is_followed(tmp_path):
     assert interval.cost.joules == pytest.approx(0.0015)
 
 
-@settings(deadline=None)  # it writes files, on whatever disk
 @given(st.lists(st.integers(0, 999_999), min_size=1, max_size=20))
 def test_steps_shorter_than_a_turn_add_up_to_the_joule(tmp_path_factory, steps):
     powercap = tmp_path_factory.mktemp("powercap")

@@ -250,7 +250,7 @@ def test_data_types_that_numpy_has_not(tmp_path: Path, dtype: str, count: int, s
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I8": np.int8, "BOOL": np.bool_}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.text(min_size=1).filter(lambda name: name != "__metadata__"),
@@ -278,7 +278,7 @@ def test_facts_are_what_the_library_wrote(
         assert seen.precision is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 200), st.integers(0, 255), st.sampled_from([0, 0, 0, 1, 8, 40]))
 def test_a_damaged_file_is_read_as_the_library_reads_it_or_refused(
     tmp_path_factory: pytest.TempPathFactory, at: int, byte: int, cut: int
@@ -759,7 +759,7 @@ def test_a_folder_with_a_dot_keeps_its_name(tmp_path: Path) -> None:
     assert genome.default_name(tmp_path / "sharded.ckpt") == "sharded.ckpt"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(alphabet="1-_=.step" + "checkpointx/", min_size=1, max_size=60))
 def test_default_name_is_never_empty(path: str) -> None:
     assert genome.default_name("/" + path)

@@ -165,7 +165,7 @@ def do(registry: Registry, act: str, *what: Any) -> None:
         pass
 
 
-@settings(max_examples=sound.EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=sound.EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(st.lists(acts, min_size=4, max_size=20), st.randoms(use_true_random=False))
 def test_an_import_of_an_export_is_an_equal_registry(
     tmp_path: Path, done: list[Any], chance: random.Random

@@ -112,7 +112,7 @@ def test_the_command_prints_it() -> None:
     assert not Path(".lineage").exists()
 
 
-@settings(max_examples=sound.EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=sound.EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(st.lists(acts, min_size=4, max_size=20))
 def test_what_export_writes_is_valid(tmp_path: Path, done: list[Any]) -> None:
     with lineage.open(tmp_path / f"{next(numbers)}.db", durable=False) as registry:
@@ -122,7 +122,7 @@ def test_what_export_writes_is_valid(tmp_path: Path, done: list[Any]) -> None:
             VALIDATOR.validate(json.loads(line))
 
 
-@settings(max_examples=sound.EXAMPLES * 10, deadline=None)
+@settings(max_examples=sound.EXAMPLES * 10)
 @given(st.integers(0, 2**32), st.integers(1, 2))
 def test_what_is_valid_is_what_import_takes(registry: Registry, seed: int, changes: int) -> None:
     chance = random.Random(seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import sound
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from test_cli import ask, see
 from test_standings import NICHES, OPERATIONS, act, serving
 
@@ -40,8 +40,7 @@ def verdicts(sweep: front.Sweep) -> dict[tuple[int, int, int], int]:
     return dict(zip(keys, sweep.verdict.tolist(), strict=True))
 
 
-@settings(max_examples=sound.EXAMPLES // 2, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(max_examples=sound.EXAMPLES // 2)
 @given(before=OPERATIONS, after=OPERATIONS)
 def test_whatever_happens_what_is_new_is_found(
     tmp_path_factory: pytest.TempPathFactory, before: list, after: list

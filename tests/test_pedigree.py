@@ -14,7 +14,7 @@ from typing import Any
 import networkx as nx
 import pytest
 import sound
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lineage
@@ -27,11 +27,7 @@ SLOW = bool(os.environ.get("LINEAGE_SLOW"))
 FAMILIES = 20_000 if SLOW else 1_500
 LONG = 100_000 if SLOW else 5_000
 
-quietly = settings(
-    deadline=None,
-    max_examples=2_000 if SLOW else 120,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+many = settings(max_examples=2_000 if SLOW else 120)
 fresh = map("f{}".format, itertools.count())
 
 
@@ -267,7 +263,7 @@ def unlink(
             registry.unlink(f"{name}.{child}", f"{name}.{parent}")
 
 
-@quietly
+@many
 @given(steps)
 def test_registered_linked_and_unlinked_in_any_order(registry: Registry, script: Any) -> None:
     name = next(fresh)
@@ -280,7 +276,7 @@ def test_registered_linked_and_unlinked_in_any_order(registry: Registry, script:
         assert stored == sound.ranks_of(named)
 
 
-@settings(quietly, max_examples=200 if SLOW else 25)
+@settings(max_examples=200 if SLOW else 25)
 @given(script=steps)
 def test_postgresql_answers_the_same(registry_on_postgresql: Registry, script: Any) -> None:
     name = next(fresh)
@@ -302,7 +298,7 @@ entries = st.lists(
 )
 
 
-@quietly
+@many
 @given(entries, st.integers(1, 13))
 def test_of_links_that_close_a_cycle_the_first_stay(
     registry: Registry, wanted: Any, batch: int

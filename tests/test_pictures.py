@@ -100,7 +100,6 @@ def test_the_registry_tells_what_is_left_out_and_what_is_shared(registry_url: st
         assert "… 4 more (1 selected against, 1 load-bearing)" in said
 
 
-@settings(deadline=None)
 @given(families(), st.sampled_from(LAYOUTS))
 def test_any_family_is_drawn_whole_inside_its_frame(family: Family, layout: str) -> None:
     folded = ElementTree.fromstring(svg.render(family, title="any", most=8, layout=layout))
@@ -349,7 +348,7 @@ def dated(draw: st.DrawFn) -> Family:
     return replace(family, members=members | {first: replace(members[first], organism=known)})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(families(), st.integers(1, 8))
 def test_leaves_are_evenly_spread_and_parents_in_the_middle(family: Family, most: int) -> None:
     for how in ({"everything": True}, {"most": most}):
@@ -388,7 +387,7 @@ def twins() -> Family:
     return grow({one: [(up, "finetune", None)] if up else [] for one, up in above.items()})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(dated(), st.sampled_from(("generation", "time")))
 @example(older_child(), "time")
 @example(twins(), "generation")

@@ -240,7 +240,7 @@ def test_a_plan_frees_what_the_dominator_does_not_use(tmp_path):
         assert registry.select().frees.money is None
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=8), st.data())
 def test_the_diversity_that_is_left_is_the_largest(parents, data):
     """Against all subsets of the leaves: with equal fitness and use, as many as may stay keep as

@@ -145,7 +145,7 @@ COST = st.none() | st.sampled_from([1.0, 2.0, 3.0])
 
 
 @given(rows=st.lists(st.tuples(FIT, COST), min_size=1, max_size=12), lower=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_front_is_who_is_beaten_by_nobody(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, float | None]], lower: bool
 ) -> None:
@@ -336,7 +336,7 @@ def test_who_needs_it_through_any_chain(registry: lineage.Registry) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_breaks_against_a_plain_walk(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

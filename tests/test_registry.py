@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import sound
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lineage
@@ -939,11 +939,7 @@ registrations = st.fixed_dictionaries(
 )
 
 
-@settings(
-    deadline=None,
-    max_examples=2 * sound.EXAMPLES,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=2 * sound.EXAMPLES)
 @given(st.lists(registrations, max_size=8), st.integers(1, 8))
 @example(  # two organisms at one place, which a third then names as its parent
     wanted=[
@@ -972,11 +968,7 @@ def test_whatever_is_registered_in_whatever_order_the_registry_is_sound(
                         assert known.keys() != {"name"} or AMBIGUOUS in set_aside[index]
 
 
-@settings(
-    deadline=None,
-    max_examples=sound.EXAMPLES,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=sound.EXAMPLES)
 @given(st.lists(registrations, max_size=6))
 @example([{"name": "p"}, {"digest": A}, {"name": "p", "digest": A}])
 def test_one_by_one_or_in_a_batch_is_the_same(

@@ -13,7 +13,7 @@ from statistics import NormalDist
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lineage
@@ -300,9 +300,6 @@ def open_in(folder: str) -> Registry:
     return lineage.open(Path(folder) / "registry.db", durable=False)
 
 
-relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
 policies = st.builds(
     Policy,
     confidence=st.sampled_from((0.9, 0.999)),
@@ -313,7 +310,7 @@ policies = st.builds(
 )
 
 
-@settings(relaxed, max_examples=80)
+@settings(max_examples=80)
 @given(families(), policies)
 def test_the_sweep_finds_who_is_obsolete_and_what_guards_it(family, policy):
     with tempfile.TemporaryDirectory() as folder, open_in(folder) as registry:
@@ -331,7 +328,7 @@ def test_the_sweep_of_large_families_is_exact_on_both_databases(registry_url):
             assert sweep(registry, family, mark) == (verdict(family), revivable(family))
 
 
-@settings(relaxed, max_examples=40)
+@settings(max_examples=40)
 @given(families())
 def test_explain_agrees_with_the_sweep_and_names_a_true_rival(family):
     with tempfile.TemporaryDirectory() as folder, open_in(folder) as registry:
@@ -376,7 +373,7 @@ def missing(family: Family, position: int) -> str:
     return "" if standings(family, position) else "cost"
 
 
-@settings(relaxed, max_examples=40)
+@settings(max_examples=40)
 @given(families())
 def test_apply_marks_what_was_proposed_once_with_its_reasons_and_revive_undoes(family):
     with tempfile.TemporaryDirectory() as folder, open_in(folder) as registry:
@@ -634,7 +631,7 @@ def groups(draw: Any) -> Any:
     return Standings(np.array(organisms), *numbers, here)
 
 
-@settings(relaxed, max_examples=300)
+@settings(max_examples=300)
 @given(groups(), policies, st.sampled_from(("keep", "oldest", "newest")), st.randoms())
 def test_the_order_of_rows_changes_no_verdict_and_no_dominator(group, policy, duplicates, chance):
     import numpy as np
@@ -657,7 +654,7 @@ def test_the_order_of_rows_changes_no_verdict_and_no_dominator(group, policy, du
     assert told[0] == told[1]
 
 
-@settings(relaxed, max_examples=30)
+@settings(max_examples=30)
 @given(families(), policies)
 def test_a_run_marks_nobody_who_is_guarded_and_is_undone_exactly(family, policy):
     for one in family:

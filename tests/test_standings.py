@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import sound
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lineage
@@ -124,8 +124,7 @@ def act(registry: Registry, what: int, own: int, other: int, number: int) -> Non
         registry.register(digest=f"{own:064x}", fitness={niche: 0.7})
 
 
-@settings(max_examples=sound.EXAMPLES // 3, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(max_examples=sound.EXAMPLES // 3)
 @given(operations=OPERATIONS)
 def test_standings_follow_whatever_happens(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[int, int, int, int]]

@@ -58,11 +58,9 @@ def script(*folders: str) -> str:
         for one in files("lineage.viz").joinpath(folder).iterdir()
         if one.name.endswith(".js")
     }
-    needs = {name: {used for _, used in IMPORT.findall(text)} for name, text in sources.items()}
-    return "".join(
-        ['"use strict";\n', *(_wrapped(name, sources[name])
-         for name in TopologicalSorter(dict(sorted(needs.items()))).static_order())]
-    )  # fmt: skip
+    needs = {name: [used for _, used in IMPORT.findall(sources[name])] for name in sorted(sources)}
+    order = TopologicalSorter(needs).static_order()
+    return "".join(['"use strict";\n', *(_wrapped(name, sources[name]) for name in order)])
 
 
 def _wrapped(name: str, text: str) -> str:
