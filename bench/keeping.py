@@ -14,7 +14,7 @@ from statistics import mean, median
 import lineage
 from bench import asking, generate, raw
 from bench.timing import Figure, figure, peak, seconds
-from lineage import doctor
+from lineage.doctor.examine import examine
 from lineage.organism import Organism, Score
 
 NICHE = "/".join(generate.NICHES[1][:2])
@@ -110,7 +110,7 @@ def health(path: Path, size: int) -> Figure:
 def examined(path: str) -> None:
     """Examine a registry, and print the most memory that this process held."""
     with lineage.open(path, create=False) as registry:
-        found = doctor.examine(registry.database)
+        found = examine(registry.database)
     assert found.sound, found.findings
     print(peak())
 

@@ -14,10 +14,11 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import lineage
-from lineage import arrivals, backup, doctor, frames, organism, registry
+from lineage import arrivals, backup, frames, organism, registry
 from lineage.cli import PURPOSES, main
 from lineage.culling import act as moved
 from lineage.culling import plan as culling
+from lineage.doctor import findings as doctor
 from lineage.hub import pull, push
 from lineage.scan import scanning as scan
 from lineage.selection import policy

@@ -42,6 +42,10 @@ def is_local(uri: str) -> bool:
     return uri.startswith("/") or bool(re.match(r"^[A-Za-z]:[\\/]", uri))
 
 
+LOCAL = "(p.uri LIKE '/%' OR p.uri LIKE '_:\\%' OR p.uri LIKE '_:/%')"
+"""`is_local` of a place `p`, in SQL."""
+
+
 def place_uri(ref: str | os.PathLike[str]) -> str:
     """How a place is written down: a path made absolute (links kept), any URI as it is."""
     written = text(os.fspath(ref), "place")

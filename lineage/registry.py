@@ -76,8 +76,8 @@ if TYPE_CHECKING:
     from lineage.backup import Backup
     from lineage.culling.act import Moves
     from lineage.culling.plan import CullPlan
-    from lineage.doctor import Checkup
-    from lineage.doctor import Progress as CheckupProgress
+    from lineage.doctor.findings import Checkup
+    from lineage.doctor.findings import Progress as CheckupProgress
     from lineage.genome import Genome
     from lineage.hub.pull import Progress as HubProgress
     from lineage.hub.pull import Pulled
@@ -919,17 +919,17 @@ class Registry:
         each other. `files` looks at the files of the places on this host too, and `deep` reads
         every byte of them. `head` is one that `head()` gave before: whether the history still leads
         through it. Nothing is changed."""
-        from lineage import doctor
+        from lineage.doctor.examine import examine
 
         kept = None if head is None else chain.parse(head)
-        return doctor.examine(self.database, files=files, deep=deep, head=kept, progress=progress)
+        return examine(self.database, files=files, deep=deep, head=kept, progress=progress)
 
     def repair(self, found: Checkup) -> dict[str, int]:
         """Rebuild what is derived, where a checkup found it wrong, in one transaction that leaves
         an event. Nothing that was recorded is touched. By check, how many were mended."""
-        from lineage import doctor
+        from lineage.doctor.repair import repair
 
-        return doctor.repair(self.store, found)
+        return repair(self.store, found)
 
     def backup(
         self,

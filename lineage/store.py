@@ -31,6 +31,7 @@ from lineage.organism import (
     text,
 )
 from lineage.references import (
+    LOCAL,
     candidates,
     ghost_of,
     place_hash,
@@ -567,10 +568,9 @@ class Act:
         """Recompute which organisms have files on a disk."""
         organisms = set(organisms)
         self.touch(organisms)
-        local = "(p.uri LIKE '/%' OR p.uri LIKE '_:\\%' OR p.uri LIKE '_:/%')"
         self.connection.execute(
             f"""UPDATE organism SET here = CASE WHEN EXISTS (SELECT 1 FROM place p
-                  WHERE p.organism = organism.id AND p.gone_at IS NULL AND {local})
+                  WHERE p.organism = organism.id AND p.gone_at IS NULL AND {LOCAL})
                   AND ghost = 0 THEN 1 ELSE 0 END
                 WHERE id IN (SELECT id FROM {self.connection.ids} AS i)""",
             (self.connection.pack(organisms),),

@@ -21,10 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lineage
-from lineage import chain, doctor, schema, snapshots
+from lineage import chain, schema, snapshots
 from lineage.cli import COMMANDS, checking, main
 from lineage.database import locate
-from lineage.doctor import Checkup
+from lineage.doctor.findings import REPAIR, WORDS, Checkup
+from lineage.doctor.ranks import wrong_ranks
+from lineage.doctor.repair import MENDS
+from lineage.doctor.structure import parts_there
 from lineage.organism import PowerCost, Score
 from lineage.registry import Registry
 
@@ -209,7 +212,7 @@ DERIVED: dict[str, tuple[str, str, int, str]] = {
 
 
 def test_all_that_is_rebuilt_has_a_name() -> None:
-    assert set(checking.REBUILT) == {*doctor.MENDS, "snapshot"}
+    assert set(checking.REBUILT) == {*MENDS, "snapshot"}
 
 
 @pytest.mark.parametrize("damage", DERIVED)
@@ -298,7 +301,7 @@ def test_ranks_are_mended_whatever_was_written_over_them(local: Registry) -> Non
             update = "UPDATE organism SET generation = ?, jump = ? WHERE id = ?"
             connection.many(update, [(*rank, own) for own, rank in stored.items()])
         with local.database.read() as connection:
-            found = doctor.wrong_ranks(connection)
+            found = wrong_ranks(connection)
         assert not found.circles
         assert {own: (generation, jump) for generation, jump, own in found.wrong} == {
             own: rank for own, rank in right.items() if stored[own] != rank
@@ -332,7 +335,7 @@ def test_missing_indexes_and_guards_come_back(registry: Registry, registry_url: 
 
 def _described(registry: Registry) -> set[Any]:
     with registry.database.read() as connection:
-        return doctor._there(connection)
+        return parts_there(connection)
 
 
 def test_an_index_that_cannot_come_back_stays_named(local: Registry, tmp_path: Path) -> None:
@@ -477,12 +480,12 @@ def test_a_missing_link_of_evidence_is_declared_by_the_command_that_is_told(
 def test_every_check_says_what_mends_it_by_a_command_that_exists() -> None:
     told = {
         command.split()[0]
-        for _, mend in doctor.WORDS.values()
+        for _, mend in WORDS.values()
         for command in re.findall(r"`lineage ([^`]+)`", mend)
     }
     assert told - COMING <= COMMANDS.keys()
-    assert doctor.MENDS.keys() | {"snapshot"} == {
-        check for check, (_, mend) in doctor.WORDS.items() if mend == doctor.REPAIR
+    assert MENDS.keys() | {"snapshot"} == {
+        check for check, (_, mend) in WORDS.items() if mend == REPAIR
     }
 
 

@@ -24,7 +24,7 @@ from lineage.cli.reading import counted, paragraph
 from lineage.shown import shown, size
 
 if TYPE_CHECKING:
-    from lineage.doctor import Checkup, Finding
+    from lineage.doctor.findings import Checkup, Finding
     from lineage.registry import Registry
 
 NO = 1
@@ -101,7 +101,7 @@ def _mend(
 ) -> tuple[Mapping[str, int], Checkup]:
     """What was rebuilt, and what is still wrong. Twice, since without its indexes most of a
     registry is not looked at."""
-    from lineage.doctor import ON_DISK
+    from lineage.doctor.files import ON_DISK
 
     on_disk = tuple(one for one in found.findings if one.check in ON_DISK)
     looked_at = found.counts
