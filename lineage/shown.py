@@ -114,6 +114,11 @@ def count(number: float) -> str:
     return _plain_number(number)
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 child`, `1,200 children`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def _three_digits(value: float) -> float:
     """Rounded before the prefix is chosen, so that 999,960 J are 1 MJ and not 1,000 kJ."""
     return float(f"{value:.3g}") if math.isfinite(value) else value

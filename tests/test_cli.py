@@ -21,7 +21,7 @@ import pytest
 
 import lineage
 from lineage import ledger, references, store
-from lineage.cli import main, reading
+from lineage.cli import listing, main, reading
 from lineage.organism import Score
 from lineage.registry import Registry
 
@@ -620,7 +620,7 @@ def test_a_long_list_is_never_held(
 
     monkeypatch.setattr(Registry, "organisms", organisms)
     monkeypatch.setattr("lineage.registry.TOGETHER", 10)
-    monkeypatch.setattr(reading, "CHUNK", 10)
+    monkeypatch.setattr(listing, "CHUNK", 10)
     streamed = ask(*asked.split(), into=Pipe)
     assert streamed.out == whole.out
     assert (len(streamed.lines), max(read), sum(read)) == (1 if "json" in asked else 50, 10, 50)
@@ -643,7 +643,7 @@ def test_a_long_list_is_cut_at_a_terminal_and_whole_in_a_pipe(empty: Path) -> No
         registry.register_many(
             {"name": f"step-{n}", "parents": f"step-{n - 1}" if n else None} for n in range(120)
         )
-    assert len(see("ls").lines) == 1 + reading.SHOWN + 1
+    assert len(see("ls").lines) == 1 + listing.SHOWN + 1
     assert see("ls").lines[-1] == "50 of 120 organisms; --limit 0 shows all."
     assert len(ask("ls").lines) == 120
     assert len(ask("descendants", "step-0").lines) == 119

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lineage.cli.common import (
+    block,
     emit,
     json_option,
     note,
@@ -24,11 +25,12 @@ from lineage.cli.common import (
     registry_options,
     styled,
     table,
+    wrapped,
 )
-from lineage.cli.reading import block, counted, energy_text, number, score_text, wrapped
+from lineage.cli.words import energy_text, number, score_text
 from lineage.errors import InvalidValue, LineageError
 from lineage.organism import Niche, Organism, Score
-from lineage.shown import count, shown, size
+from lineage.shown import count, counted, shown, size
 from lineage.shown import per as joules_per
 
 if TYPE_CHECKING:

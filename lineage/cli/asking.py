@@ -20,20 +20,12 @@ from lineage.cli.common import (
     registry_options,
     styled,
     table,
-)
-from lineage.cli.reading import (
-    counted,
-    energy_text,
-    limit_of,
-    limit_option,
-    listing,
-    number,
-    score_text,
-    stream_list,
     wrapped,
 )
+from lineage.cli.listing import limit_of, limit_option, listing, stream_list
+from lineage.cli.words import energy_text, number, score_text
 from lineage.organism import RELATIONS, STATUSES, Link, Organism, PowerCost, Score
-from lineage.shown import count, fit, pad, per, shown, size, width
+from lineage.shown import count, counted, fit, pad, per, shown, size, width
 
 if TYPE_CHECKING:
     from lineage.registry import Difference, FileDifference, NicheDifference

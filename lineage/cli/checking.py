@@ -15,13 +15,13 @@ from lineage.cli.common import (
     emit,
     json_option,
     open_registry,
+    paragraph,
     plain,
     registry_options,
     status_line,
     styled,
 )
-from lineage.cli.reading import counted, paragraph
-from lineage.shown import shown, size
+from lineage.shown import counted, shown, size
 
 if TYPE_CHECKING:
     from lineage.doctor.findings import Checkup, Finding

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -169,7 +170,9 @@ def _json_escape(match: re.Match[str]) -> str:
     return "\n" if match[0] == "\n" else json.dumps(match[0])[1:-1]
 
 
-# ---- Tables
+# ---- Tables and text
+
+Row = tuple[str, ...]
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -225,6 +228,36 @@ def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> s
         for text, cells, is_right in zip(row, widths, right, strict=True)
     ]
     return "  ".join(padded).rstrip()
+
+
+def block(rows: Sequence[Row], whole: bool = False) -> None:
+    """Print aligned rows: what is long is cut, and in the last column goes on below itself; or all
+    is left `whole`, for paths are there to be copied."""
+    columns = max(map(len, rows))
+    cells = [[shown(cell) for cell in row] + [""] * (columns - len(row)) for row in rows]
+    widths = [max(width(row[i]) for row in cells) for i in range(columns - 1)]
+    if not whole:
+        widths = [min(40, one) for one in widths]
+    hang = 2 + sum(2 + one for one in widths)
+    room = max(30, shutil.get_terminal_size().columns - hang)
+    for row in cells:
+        parts = [pad(fit(cell, w), w) for cell, w in zip(row, widths, strict=False)]
+        first, *rest = [row[-1]] if whole else wrapped(row[-1], room)
+        click.echo(f"  {'  '.join([*parts, first])}".rstrip())
+        for line in rest:
+            click.echo(" " * hang + line)
+
+
+def wrapped(text: str, room: int) -> list[str]:
+    """Lines no wider than `room`, broken at blanks only; at least one."""
+    return textwrap.wrap(text, room, break_on_hyphens=False, break_long_words=False) or [""]
+
+
+def paragraph(line: str) -> str:
+    """A sentence in lines that fit the terminal; into a pipe as it is."""
+    if not sys.stdout.isatty():
+        return line
+    return "\n".join(wrapped(line, shutil.get_terminal_size().columns))
 
 
 def styled(text: str, **style: Any) -> str:

@@ -10,10 +10,10 @@ import click
 
 from lineage.cli.checking import progress
 from lineage.cli.common import emit, json_option, open_registry, registry_options, table
-from lineage.cli.reading import counted, event_text
+from lineage.cli.events import event_text
 from lineage.cli.recording import say
 from lineage.organism import PERS, PHASES, Niche
-from lineage.shown import shown
+from lineage.shown import counted, shown
 
 if TYPE_CHECKING:
     from lineage.organism import Event

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lineage.cli.arguments import since_when
 from lineage.cli.common import (
     emit,
     json_option,
@@ -22,10 +23,10 @@ from lineage.cli.common import (
     status_line,
     styled,
     table,
+    wrapped,
 )
-from lineage.cli.reading import counted, since_when, wrapped
 from lineage.errors import InvalidValue
-from lineage.shown import shown, size
+from lineage.shown import counted, shown, size
 
 if TYPE_CHECKING:
     from lineage.culling.act import Moves, Stored

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from lineage.cli.common import asked, emit, json_option, note, open_registry, registry_options
-from lineage.cli.reading import counted
-from lineage.shown import shown, size
+from lineage.shown import counted, shown, size
 
 
 @click.group()

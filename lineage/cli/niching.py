@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lineage.cli.common import emit, json_option, open_registry, registry_options, styled, table
-from lineage.cli.reading import paragraph
+from lineage.cli.common import (
+    emit,
+    json_option,
+    open_registry,
+    paragraph,
+    registry_options,
+    styled,
+    table,
+)
 from lineage.cli.selecting import known
 from lineage.errors import InvalidValue
 from lineage.shown import pad, shown, width

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,17 +16,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from lineage.cli.arguments import key_value, score_of
 from lineage.cli.common import asked, note, open_registry, registry_options
-from lineage.cli.reading import (
-    counted,
-    descent,
-    energy_text,
-    key_value,
-    power_text,
-    score_text,
-)
+from lineage.cli.words import descent, energy_text, power_text, score_text
 from lineage.energy import Site, codecarbon_costs
-from lineage.errors import InvalidValue, LineageError
+from lineage.errors import LineageError
 from lineage.organism import (
     DIRECTIONS,
     PERS,
@@ -40,7 +33,7 @@ from lineage.organism import (
     PowerCost,
     Score,
 )
-from lineage.shown import shown
+from lineage.shown import counted, shown
 
 if TYPE_CHECKING:
     from lineage.genome import Genome
@@ -155,18 +148,6 @@ def register(
     had = next((one for one in before if one.organism.id == organism.id), None)
     _told(had, after)
     _ghosts(registry, _new_links(had.parents if had else (), after.parents), parents)
-
-
-SCORE = re.compile(r"^(.+)=\s*([^=±]+?)\s*(?:(?:±|\+-|\+/-)\s*(\S+)\s*)?$")
-
-
-def score_of(written: str) -> Score:
-    """`gsm8k/acc=0.61±0.004` as a Score; `+-` is `±` where a keyboard has none."""
-    match = SCORE.match(written)
-    if not match:
-        raise InvalidValue(f"{written!r} is not a score. Write task/metric=0.61, or 0.61±0.004.")
-    niche, value, stderr = match.groups()
-    return Score(niche, value, stderr)  # type: ignore[arg-type]
 
 
 def open_or_make(*, named: bool = False) -> Registry:

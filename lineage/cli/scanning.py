@@ -18,9 +18,8 @@ from lineage.cli.common import (
     status_line,
     table,
 )
-from lineage.cli.reading import counted
 from lineage.cli.recording import open_or_make
-from lineage.shown import shown, size
+from lineage.shown import counted, shown, size
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

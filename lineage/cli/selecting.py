@@ -17,11 +17,13 @@ from lineage.cli.common import (
     json_option,
     note,
     open_registry,
+    paragraph,
     registry_options,
     styled,
     table,
+    wrapped,
 )
-from lineage.cli.reading import energy_text, paragraph, wrapped
+from lineage.cli.words import energy_text
 from lineage.errors import InvalidValue
 from lineage.shown import fit, pad, per, shown, size, width
 

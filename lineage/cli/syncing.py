@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lineage.cli.common import emit, json_option, note, open_registry, registry_options
-from lineage.cli.reading import counted
-from lineage.shown import shown
+from lineage.shown import counted, shown
 
 if TYPE_CHECKING:
     from lineage.arrivals import Brought

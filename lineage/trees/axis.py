@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lineage.errors import InvalidValue
-from lineage.shown import si
-from lineage.trees import words
+from lineage.shown import counted, si
 from lineage.trees.family import Family
 from lineage.trees.folding import Line, generations
 from lineage.trees.layout import Layout
@@ -146,7 +145,7 @@ def _step(kind: str, raw: float) -> tuple[float, str]:
     step = _round(raw) if raw > 0 else 1.0
     if kind == "generation":
         step = max(1.0, step)
-        return step, words.counted(int(step), "generation")
+        return step, counted(int(step), "generation")
     if kind == "weights":
         return step, f"{100 * step:.3g} % of the bytes of its tensors"
     return step, si(step, "J") if kind == "joules" else f"{step:,.10g} steps"

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lineage.organism import Niche, Score
-from lineage.shown import shown
+from lineage.shown import counted, shown
 from lineage.trees import words
 from lineage.trees.family import Branch, Family, Member
 from lineage.trees.heat import MANY
@@ -126,7 +126,7 @@ SPELLED = {"pos": "position"}
 
 def _whole(window: Window) -> list[str]:
     """The whole family in words."""
-    parts = [words.counted(window.total, "organism")]
+    parts = [counted(window.total, "organism")]
     if window.alive is not None:
         parts.append(f"{window.alive:,} alive")
     if window.new:

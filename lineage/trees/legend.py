@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 
-from lineage.shown import shown
+from lineage.shown import counted, shown
 from lineage.trees import strokes, words
 from lineage.trees.colours import STEPS
 from lineage.trees.heat import Heat
@@ -163,7 +163,7 @@ def _stems(sheet: Sheet, stems: Collection[Stem]) -> Iterator[tuple[Sign, float,
         yield _nothing, 0, f"below a branch: {colour}{' · ' * bool(colour)}how it was made"
     unnamed = sum(not stem.name for stem in stems)
     if unnamed:
-        said = words.counted(unnamed, "name has", "names have")
+        said = counted(unnamed, "name has", "names have")
         yield _nothing, 0, f"{said} no room at a branch"
 
 

@@ -16,10 +16,10 @@ from lineage.selection.front import DOMINATED
 from lineage.selection.niches import Competition
 from lineage.selection.plan import UNKEPT, Plan, Proposal, Reason
 from lineage.selection.policy import Budget, amount
-from lineage.shown import joules, per, shown, si, size
+from lineage.shown import counted, joules, per, shown, si, size
 from lineage.trees import colours, niche
 from lineage.trees.pages import digest, fill
-from lineage.trees.words import counted, scored
+from lineage.trees.words import scored
 
 PICTURES = 6
 STRIP = 150, 18

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lineage.organism import Organism, PowerCost
+from lineage.shown import counted
 from lineage.trees.family import Branch, Family, Member
 from lineage.trees.layout import Layout
 
@@ -164,11 +165,6 @@ def scored(value: float | None, stderr: float | None = None, n: int | None = Non
     digits = 1 if float(f"{stderr:.0e}") == stderr else 2
     places = max(0, digits - 1 - int(f"{stderr:.{digits - 1}e}".partition("e")[2]))
     return f"{value:.{places}f} ± {stderr:.{places}f}"
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """`1 merge`, `1,200 merges`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def census(family: Family, layout: Layout) -> list[str]:
