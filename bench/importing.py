@@ -14,7 +14,8 @@ from bench import raw, writing
 from bench.raw import Entry, Scored
 from bench.timing import Figure, Sides, against, figure
 from bench.timing import raw as raw_of
-from lineage.formats import jsonl, maps, tables
+from lineage.formats import maps, tables
+from lineage.formats.importing import BATCH
 
 MAP = maps.parse_map("""
 [organism]
@@ -67,7 +68,7 @@ def table(folder: Path, count: int, rounds: int) -> Figure:
         f"{figure(sides.ratio)}x ({against(sides, theirs='by hand')})",
         sides.ratio <= 3,
         raw_of(sides) | {"rows": count},
-        f"{rounds} rounds in turn into a new registry, {jsonl.BATCH:,} rows a transaction; each "
+        f"{rounds} rounds in turn into a new registry, {BATCH:,} rows a transaction; each "
         f"row an organism with a digest, a parent, two scores and a cost; {sides.spread}x. By hand "
         f"checks nothing and keeps all names in memory; {figure(count / median(sides.ours))} "
         "organisms a second through the map.",
@@ -102,7 +103,7 @@ def by_hand(source: Path, into: Path) -> None:
     with source.open(newline="") as file:
         for entry in entries(csv.reader(file)):
             batch.append(entry)
-            if len(batch) == jsonl.BATCH:
+            if len(batch) == BATCH:
                 writer.register_many(batch)
                 batch = []
     writer.register_many(batch)

@@ -20,6 +20,7 @@ import lineage
 from lineage import store
 from lineage.errors import LineageError
 from lineage.formats import jsonl
+from lineage.formats.importing import Report
 from lineage.organism import EVIDENCE, RELATIONS, File, Parent, PowerCost, Score
 from lineage.registration import registration
 from lineage.registry import Registry
@@ -43,7 +44,7 @@ def generations(registry: Registry) -> list[int]:
         ]
 
 
-def imported(registry: Registry, lines: Iterable[Any], **how: Any) -> jsonl.Report:
+def imported(registry: Registry, lines: Iterable[Any], **how: Any) -> Report:
     """Import lines, given as text or as what is to be written as JSON."""
     written = [one if isinstance(one, (str, bytes)) else json.dumps(one) for one in lines]
     return jsonl.import_lines(registry.store, written, **how)

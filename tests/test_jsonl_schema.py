@@ -22,7 +22,7 @@ from test_jsonl import acts, do, exported, imported, numbers
 
 import lineage
 from lineage.cli import main
-from lineage.formats import jsonl
+from lineage.formats import line
 from lineage.registry import Registry
 
 SCHEMA = json.loads(files("lineage.formats").joinpath("organism.schema.json").read_text("utf-8"))
@@ -98,9 +98,9 @@ def test_the_schema_is_a_schema_and_is_in_the_package() -> None:
 
 
 def test_the_schema_names_every_key_that_an_import_knows() -> None:
-    known = {"name": jsonl.NAME, "place": jsonl.PLACE, "file": jsonl.FILE, "parent": jsonl.PARENT,
-             "score": jsonl.SCORE, "power": jsonl.POWER, "event": jsonl.EVENT}  # fmt: skip
-    assert SCHEMA["properties"].keys() == jsonl.ORGANISM.keys()
+    known = {"name": line.NAME, "place": line.PLACE, "file": line.FILE, "parent": line.PARENT,
+             "score": line.SCORE, "power": line.POWER, "event": line.EVENT}  # fmt: skip
+    assert SCHEMA["properties"].keys() == line.ORGANISM.keys()
     assert {key: SCHEMA["$defs"][key]["properties"].keys() for key in known} == {
         key: keys.keys() for key, keys in known.items()
     }

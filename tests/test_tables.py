@@ -23,6 +23,7 @@ import lineage
 from lineage.cli import main
 from lineage.errors import InvalidValue
 from lineage.formats import guess, jsonl, maps, tables
+from lineage.formats.importing import Report
 from lineage.registry import Registry
 
 ZOO = ROOT / "examples" / "torchvision_zoo.csv"
@@ -31,14 +32,14 @@ ZOO_MAP = ROOT / "examples" / "torchvision_zoo.toml"
 NAMED = '[organism]\nname = "name"\n'
 
 
-def imported(registry: Registry, csv: str | bytes, mapping: str, **how: Any) -> jsonl.Report:
+def imported(registry: Registry, csv: str | bytes, mapping: str, **how: Any) -> Report:
     raw = csv if isinstance(csv, bytes) else csv.encode()
     known = maps.parse_map(mapping)
     table = tables.open_table(io.BytesIO(raw), "table.csv", known)
     return tables.import_table(registry.store, table.rows, known.reader(table.columns), **how)
 
 
-def imported_zoo(registry: Registry) -> jsonl.Report:
+def imported_zoo(registry: Registry) -> Report:
     with ZOO.open("rb") as file:
         known = maps.load_map(ZOO_MAP)
         table = tables.open_table(file, ZOO.name, known)

@@ -20,7 +20,7 @@ from lineage.formats import EXPORTS
 from lineage.shown import shown
 
 if TYPE_CHECKING:
-    from lineage.formats.jsonl import Rejected, Report
+    from lineage.formats.importing import Rejected, Report
     from lineage.formats.tables import Row
 
 T = TypeVar("T")

@@ -13,14 +13,8 @@ from pathlib import PurePath
 from typing import Any, BinaryIO
 
 from lineage.errors import InvalidValue, LineageError
-from lineage.formats.jsonl import (
-    BATCH,
-    Rejected,
-    Report,
-    _Import,
-    _Line,
-    _registration,
-)
+from lineage.formats.importing import BATCH, Import, Line, Rejected, Report
+from lineage.formats.line import registration_of
 from lineage.formats.maps import Cells, Map
 from lineage.registering import Registered
 from lineage.store import Store
@@ -197,7 +191,7 @@ def _as_cell(value: Any) -> str:
 SEEN, COUNTED = 1, 2
 
 
-class _TableImport(_Import):
+class _TableImport(Import):
     """The import of JSON Lines, of rows: several may tell of one organism."""
 
     def __init__(
@@ -210,9 +204,9 @@ class _TableImport(_Import):
         self.read = read
         self.seen = bytearray()  # by id: an organism may come again, any number of rows later
 
-    def _chunks(self, rows: Iterable[Any], batch: int) -> Iterator[list[_Line]]:
+    def _chunks(self, rows: Iterable[Any], batch: int) -> Iterator[list[Line]]:
         rows = iter(rows)
-        groups: dict[Any, list[_Line]] = {}
+        groups: dict[Any, list[Line]] = {}
         for count, (number, cells) in enumerate(rows, 1):
             line = self._row(number, cells)
             if line is not None:
@@ -225,22 +219,22 @@ class _TableImport(_Import):
         if groups:
             yield [_united(group) for group in groups.values()]
 
-    def _row(self, number: int, cells: list[str] | str) -> _Line | None:
+    def _row(self, number: int, cells: list[str] | str) -> Line | None:
         if isinstance(cells, str):
             self._set_aside(Rejected(number, cells, {}))
             return None
         try:
             written = self.read(cells)
-            new, later = _registration(written)
+            new, later = registration_of(written)
         except LineageError as error:
             reason = str(error)
             if any(map(broken, cells)):
                 reason = "it holds bytes that are not of its encoding, which the map can say."
             self._set_aside(Rejected(number, reason, {"text": _as_csv(cells)}))
             return None
-        return _Line(number, written, new, later)
+        return Line(number, written, new, later)
 
-    def _count(self, line: _Line, done: Registered) -> None:
+    def _count(self, line: Line, done: Registered) -> None:
         """Count an organism once, however many batches tell of it."""
         report = self.report
         before = report.created, report.updated, report.unchanged
@@ -267,7 +261,7 @@ def _as_csv(cells: Sequence[str]) -> str:
 UNITED = ("parents", "fitness", "power", "places")
 
 
-def _united(group: list[_Line]) -> _Line:
+def _united(group: list[Line]) -> Line:
     """Several rows of one organism as one. Of what is one of a kind the first row that tells it
     counts, as everywhere: nothing is overwritten."""
     first, *rest = group
@@ -283,5 +277,5 @@ def _united(group: list[_Line]) -> _Line:
                 whole[key] = value | whole.get(key, {})
             else:
                 whole.setdefault(key, value)
-    new, later = _registration(whole)
-    return _Line(first.number, whole, new, later)
+    new, later = registration_of(whole)
+    return Line(first.number, whole, new, later)
