@@ -800,6 +800,19 @@ def test_what_cannot_be_read_is_named(registry: Registry, tmp_path: Path) -> Non
     assert "noise" not in aside(found)
 
 
+def test_what_is_set_aside_comes_by_path_however_the_folder_lists_it(
+    registry: Registry, tmp_path: Path
+) -> None:
+    for name in "gcaibhdfe":
+        file = put(tmp_path / name / "model.safetensors", b"x" * (ord(name) * 7919 % 31))
+        if name in "cf":
+            file.unlink()
+            file.symlink_to("nowhere")
+    paths = [path for path, _ in registry.scan(tmp_path).set_aside]
+    assert len(paths) == 9
+    assert paths == sorted(paths)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_that_may_not_be_read_is_named(registry: Registry, tmp_path: Path) -> None:
     checkpoint(tmp_path / "zoo/good", 1)

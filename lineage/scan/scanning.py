@@ -52,7 +52,7 @@ class Seen:
 class Scan(Answer):
     """What a scan found: checkpoints that were read, links between them by evidence, pairs that
     share tensors and where nothing tells who descends from whom, what was set aside as (path,
-    reason), and how many checkpoints were unchanged and not opened. `registered` counts the new
+    reason), by path, and how many checkpoints were unchanged and not opened. `registered` counts the new
     organisms, None of a dry run."""
 
     _rows: ClassVar[str] = "seen"
@@ -103,7 +103,7 @@ def scan(
         seen=tuple(_seen(one, one.genome.digest in there) for one in found),
         links=tuple(link for one in found for link in relations.links.get(one.candidate.place, ())),
         related=tuple(relations.related),
-        set_aside=tuple(set_aside),
+        set_aside=tuple(sorted(set_aside, key=lambda one: one[0])),
         unchanged=len(unchanged),
         files=walked.seen,
         registered=created,
