@@ -52,8 +52,8 @@ class Seen:
 class Scan(Answer):
     """What a scan found: checkpoints that were read, links between them by evidence, pairs that
     share tensors and where nothing tells who descends from whom, what was set aside as (path,
-    reason), by path, and how many checkpoints were unchanged and not opened. `registered` counts the new
-    organisms, None of a dry run."""
+    reason), by path, and how many checkpoints were unchanged and not opened. `registered` counts
+    the new organisms, None of a dry run."""
 
     _rows: ClassVar[str] = "seen"
 
