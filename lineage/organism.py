@@ -141,16 +141,6 @@ def text(value: Any, what: str) -> str:
     return value
 
 
-@lru_cache(maxsize=4096)  # a run scores in the same niches over and over
-def _task_and_metric(niche: str) -> tuple[str, str]:
-    task, slash, metric = niche.rpartition("/")
-    if not slash or not task.strip() or not metric.strip():
-        raise InvalidValue(
-            f"niche {niche!r} is not a task and a metric. Write task/metric, like gsm8k/acc."
-        )
-    return task, metric
-
-
 @dataclass(frozen=True, slots=True)
 class Niche:
     """A task, a metric and a split. Written `task/metric`; the last slash splits."""
@@ -159,13 +149,23 @@ class Niche:
     metric: str
     split: str = ""
 
-    @classmethod
-    def parse(cls, niche: str, split: str = "") -> Niche:
+    @staticmethod
+    def parse(niche: str, split: str = "") -> Niche:
         """`gsm8k/acc` as a Niche. Raises InvalidValue where there is no slash."""
-        return cls(*_task_and_metric(text(niche, "niche")), split or "")
+        return _parsed(text(niche, "niche"), split or "")
 
     def __str__(self) -> str:
         return f"{self.task}/{self.metric}" + (f" ({self.split})" if self.split else "")
+
+
+@lru_cache(maxsize=4096)  # a run scores in the same niches over and over
+def _parsed(niche: str, split: str) -> Niche:
+    task, slash, metric = niche.rpartition("/")
+    if not slash or not task.strip() or not metric.strip():
+        raise InvalidValue(
+            f"niche {niche!r} is not a task and a metric. Write task/metric, like gsm8k/acc."
+        )
+    return Niche(task, metric, split)
 
 
 @dataclass(frozen=True, slots=True)

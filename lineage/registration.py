@@ -113,9 +113,11 @@ def registration(
         facts=as_facts(facts),
         configuration=configurations.documents(configuration),
     )
-    new.tags = {text(k, "tag"): text(str(v), "the value of a tag") for k, v in (tags or {}).items()}
-    new.places = tuple((uri, this_host() if is_local(uri) else None)
-                       for uri in map(place_uri, _several(place)))  # fmt: skip
+    if tags:
+        new.tags = {text(k, "tag"): text(str(v), "the value of a tag") for k, v in tags.items()}
+    if place is not None:
+        new.places = tuple((uri, this_host() if is_local(uri) else None)
+                           for uri in map(place_uri, _several(place)))  # fmt: skip
     if files:
         new.files = {new.places[0][0]: files}
     if new.name is None and new.digest is None and not new.places:
@@ -162,7 +164,7 @@ def as_parents(parents: Any) -> tuple[Parent, ...]:
 
 
 def as_power(power: Any) -> tuple[PowerCost, ...]:
-    costs = tuple(power) if isinstance(power, (list, tuple)) else tuple(_several(power))
+    costs = tuple(_several(power))
     for one in costs:
         if not isinstance(one, PowerCost):
             raise InvalidValue(

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
+from operator import attrgetter
 from typing import Any
 
 from lineage import chain, links, standings
@@ -48,6 +49,7 @@ POWER_KEYS = (
     "uuid",
 )  # fmt: skip
 _POWER_FIELDS = tuple(PowerCost.__dataclass_fields__)
+_told, _values = attrgetter(*POWER_KEYS), attrgetter(*_POWER_FIELDS)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVIDENCE_RANK = (
     "CASE evidence WHEN 'declared' THEN 0 WHEN 'configured' THEN 1 WHEN 'hashed' THEN 2 "
@@ -101,7 +103,7 @@ def score_body(score: Score) -> dict[str, Any]:
 
 def power_body(cost: PowerCost) -> dict[str, Any]:
     """A power cost as events and exports write it; what is unknown is left out."""
-    told = ((key, getattr(cost, key)) for key in POWER_KEYS)
+    told = zip(POWER_KEYS, _told(cost), strict=True)
     return {key: value for key, value in told if value is not None}
 
 
@@ -659,8 +661,8 @@ def with_uuid(cost: PowerCost, made_from: str | None) -> PowerCost:
             ) from None
     with_key = object.__new__(PowerCost)  # all else was checked when `cost` was made
     set_ = object.__setattr__
-    for field in _POWER_FIELDS:
-        set_(with_key, field, getattr(cost, field))
+    for field, value in zip(_POWER_FIELDS, _values(cost), strict=True):
+        set_(with_key, field, value)
     set_(with_key, "uuid", key)
     return with_key
 
