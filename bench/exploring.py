@@ -59,10 +59,10 @@ def exploring(browser, path: Path, count: int, rounds: int) -> Iterator[Figure]:
             each = []
             while not each or each[-1] > 1:
                 took, window = page.evaluate(STEP, [4, (number + 1) / (rounds + 1)])
-                if took is None:
+                each.append(int(window.split()[-1]))
+                if took is None:  # it came nearer by itself since the last step, or cannot
                     break
                 steps.append(took / 1000)
-                each.append(int(window.split()[-1]))
                 page.wait_for_timeout(300)
             page.close()
         held = _most(process.pid)
