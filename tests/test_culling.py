@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from safetensors.numpy import save_file
 
 import lineage
-from lineage.cli import main
+from lineage.cli import culling, main
 from lineage.culling import act, quarantine
 from lineage.errors import CullError, InvalidValue
 from lineage.store import mark
@@ -153,10 +153,20 @@ def test_only_optimizer_keeps_the_model(world: World) -> None:
     assert world.registry.where("loser", hash=True) == str(world.loser)
     assert world.registry.get("loser").here
     assert world.registry.doctor(files=True).sound
+    (again,) = world.registry.cull(only="optimizer").proposals
+    assert {left.reason for left in again.spots[0].left} == {"it is in quarantine already"}
     world.registry.cull(apply=True)
     assert not world.loser.exists()
     assert world.registry.restore().files == 5
     assert len(contents(world.loser)) == 5
+
+
+def test_the_command_that_a_dry_run_names_moves_what_it_listed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = world.registry.cull("loser", only="optimizer")
+    culling._show_plan(plan, ["loser"])
+    assert "`lineage cull loser --only optimizer --apply`" in capsys.readouterr().out
 
 
 def test_a_single_file_is_culled_beside_itself(world: World) -> None:

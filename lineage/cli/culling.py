@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -99,7 +100,7 @@ def cull(
     if as_json:
         emit(_plan_object(plan))
     elif sys.stdout.isatty():
-        _show_plan(plan)
+        _show_plan(plan, refs)
     else:
         table((), _file_rows(plan))
         _say_kept(plan, err=True)
@@ -227,7 +228,8 @@ def _say(line: str, err: bool = False, bold: bool = False) -> None:
         click.echo(styled(each, bold=bold) if bold else each, err=err)
 
 
-def _show_plan(plan: CullPlan) -> None:
+def _show_plan(plan: CullPlan, refs: Sequence[str]) -> None:
+    """Tell a plan to people. `refs` are those that it was asked for."""
     if not plan.proposals:
         _say("Nobody is selected against. `lineage select` judges.")
         return
@@ -248,7 +250,9 @@ def _show_plan(plan: CullPlan) -> None:
             "once you are sure, and `lineage restore` puts them back."
         )
     elif plan.files:
-        _say("Nothing is changed. `lineage cull --apply` moves them into quarantine.")
+        only = ["--only", plan.only] if plan.only else []
+        asked = shlex.join(["lineage", "cull", *refs, *only, "--apply"])
+        _say(f"Nothing is changed. `{asked}` moves them into quarantine.")
 
 
 def _headline(plan: CullPlan) -> str:

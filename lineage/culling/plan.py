@@ -559,11 +559,12 @@ def _wrong(
     found: Survey, one: Organism, place: Listed, site: quarantine.Site, file: File
 ) -> str:
     """Why a file stays, as far as can be told without reading it."""
+    why = quarantine.unfit(site, file)
     if file.path in place.away:
-        return (
+        return "it is in quarantine already" if why == quarantine.MISSING else (
             "an earlier copy of it is in quarantine: `lineage cull --empty-quarantine` comes first"
         )
-    if why := quarantine.unfit(site, file):
+    if why:
         return why
     if holder := found.shared.by(one.id, site.real(file.path)):
         return f"{holder} lists the same file"

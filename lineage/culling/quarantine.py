@@ -197,13 +197,16 @@ def opened(
         yield Site(stack, uri, single, make or {}, linked or not single)
 
 
+MISSING = "it is not there"
+
+
 def unfit(site: Site, file: File) -> str:
     """Why a file is not to be moved, as far as can be told without reading it; empty if it is."""
     try:
         above, name = site.at(file.path)
         status = os.stat(name, dir_fd=above, follow_symlinks=False)
     except FileNotFoundError:
-        return "it is not there"
+        return MISSING
     except CullError as error:
         return str(error).rstrip(".")
     except OSError as error:
