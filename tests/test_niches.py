@@ -122,6 +122,24 @@ def test_labels_lie_on_nothing_and_the_page_asks_nobody(tmp_path, page):
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] + 4 or b[3] <= a[1] + 4
 
 
+@pytest.mark.parametrize("direction", ["higher", "lower"])
+def test_labels_lie_beside_the_line_where_there_is_room(tmp_path, page, direction):
+    with lineage.open(tmp_path / "r.db") as registry:
+        for n in range(6):
+            value = 0.1 + n / 10 if direction == "higher" else 0.9 - n / 10
+            register(registry, f"checkpoint-{n}", value, 10.0**n, direction=direction)
+        page.set_content(picture.svg(registry.niche("x/acc")))
+    crossed = page.evaluate(
+        """() => { const line = document.querySelector('path.front'), points = [];
+             const all = line.getTotalLength();
+             for (let at = 0; at < all; at++) points.push(line.getPointAtLength(at));
+             return [...document.querySelectorAll('text.name')].map(t => { const b = t.getBBox();
+               return points.some(p => p.x > b.x && p.x < b.x + b.width
+                 && p.y > b.y + 2 && p.y < b.y + b.height - 2); }); }"""
+    )
+    assert crossed == [False] * 6
+
+
 def run(capsys, *args: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as end:
         main.main(args=list(args))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from itertools import pairwise
 
 from lineage.selection.niches import Competition, Member
 from lineage.shown import per as as_per
@@ -48,12 +49,12 @@ def svg(found: Competition, per: str | None = None) -> str:
         f'<text class="title" x="{LEFT}" y="18">{_text(str(found.niche))}</text>',
         *_axes(found, members, scale),
     ]
-    order = ("marked", "obsolete", "contested", "front")
-    for state in order:
+    corners = _corners(found, members, scale)
+    for state in ("marked", "obsolete", "contested", "front"):
         if state == "front":
-            parts += _line(found, members, scale)
+            parts += _line(corners)
         parts += [_dot(one, scale) for one in members if one.state == state]
-    parts += _labels([one for one in members if one.state == "front"], members, scale)
+    parts += _labels([one for one in members if one.state == "front"], corners, scale)
     return "\n".join([*parts, "</svg>"])
 
 
@@ -139,16 +140,22 @@ def _powers(low: float, high: float) -> list[float]:
     return found
 
 
-def _line(found: Competition, members: Sequence[Member], scale: _Scale) -> Iterator[str]:
+Corner = tuple[float, float]
+
+
+def _corners(found: Competition, members: Sequence[Member], scale: _Scale) -> list[Corner]:
     """What each cost buys at best: a step wherever a dearer one is fitter."""
     sign = -1.0 if found.direction == "lower" else 1.0
     best: list[Member] = []
     for one in sorted(members, key=lambda one: (one.joules, -sign * one.value)):
         if one.state == "front" and (not best or sign * one.value > sign * best[-1].value):
             best.append(one)
+    return [(scale.x(one.joules), scale.y(one.value)) for one in best]
+
+
+def _line(corners: Sequence[Corner]) -> Iterator[str]:
     path = ""
-    for one in best:
-        x, y = scale.x(one.joules), scale.y(one.value)
+    for x, y in corners:
         path += f"H{x:.1f}V{y:.1f}" if path else f"M{x:.1f} {y:.1f}"
     if path:
         yield f'<path class="front" d="{path}H{WIDTH - RIGHT}"/>'
@@ -172,16 +179,20 @@ Box = tuple[float, float, float, float]
 
 
 def _labels(
-    front: Sequence[Member], members: Sequence[Member], scale: _Scale
+    front: Sequence[Member], corners: Sequence[Corner], scale: _Scale
 ) -> Iterator[str]:
     """Names beside their dots, where there is room for them: none lies on another, nor on a dot of
-    the front, nor beyond the edge. Who finds no room has its name in the table, and when pointed
-    at."""
+    the front, nor beyond the edge, and on the line only where there is no other room. Who finds
+    none has its name in the table, and when pointed at."""
+    ends = [*(x for x, _ in corners[1:]), WIDTH - RIGHT]
+    line: list[Box] = [(x, y, end, y) for (x, y), end in zip(corners, ends, strict=False)]
+    line += [(x, min(y, old), x, max(y, old)) for (_, old), (x, y) in pairwise(corners)]
     taken: list[Box] = [_around(scale.x(one.joules), scale.y(one.value), 4) for one in front]
     for one in front:
         name = shown(str(one.organism))
         x, y, wide = scale.x(one.joules), scale.y(one.value), LETTER * len(name)
         own = _around(x, y, 4)
+        free: list[tuple[bool, float, float, Box]] = []
         for left, base in (
             (x + 8, y + 4), (x - 8 - wide, y + 4), (x - wide / 2, y - 9), (x - wide / 2, y + 18),
             (x + 8, y - 10), (x + 8, y + 18), (x - 8 - wide, y - 10), (x - 8 - wide, y + 18),
@@ -191,9 +202,11 @@ def _labels(
             if inside and box[3] < HEIGHT - BOTTOM and not any(
                 _meet(box, other) for other in taken if other != own
             ):
-                taken.append(box)
-                yield f'<text class="name" x="{left:.1f}" y="{base:.1f}">{escape(name)}</text>'
-                break
+                free.append((any(_meet(box, part) for part in line), left, base, box))
+        if free:
+            _, left, base, box = min(free, key=lambda one: one[0])
+            taken.append(box)
+            yield f'<text class="name" x="{left:.1f}" y="{base:.1f}">{escape(name)}</text>'
 
 
 def _around(x: float, y: float, room: float) -> Box:
