@@ -79,6 +79,8 @@ def test_the_page_tells_the_plan(family: Path, page: Page) -> None:
     assert "cannot be met" in page.inner_text(".budget")
     assert page.locator("svg.niche circle.front").count() == 1
     assert page.locator("b[onclick], i, script").count() == 0
+    command = f"lineage select --policy {family.parent / 'policy.toml'} --apply"
+    assert command in page.inner_text("footer")
     assert (
         page.evaluate("getComputedStyle(document.querySelector('.who .name')).fontWeight") == "650"
     )

@@ -21,6 +21,7 @@ from lineage.errors import InvalidValue, NotFound
 from lineage.selection import budget, policy
 from lineage.selection.planfile import Outdated
 from lineage.selection.policy import Policy
+from lineage.trees import plan as page
 
 
 def run_of(registry, run: str, *values: float, joules: float = 1.0, **facts) -> None:
@@ -51,12 +52,16 @@ def one(settings: str) -> Policy:
     [
         ("delta = 0.1", 1, "stands in no policy"),
         ("[a]\nconfidense = 0.9", 2, "Is 'confidence' meant?"),
-        ("[a]\n\nconfidence = 1.0", 3, "from 0.5 to 1"),
+        ("[a]\n\nconfidence = 1.0", 3, "0.5 or more and below 1"),
+        ("[a]\ndelta = nan", 2, "0 or more, not nan"),
+        ("[a]\nscope.run = 'x'\nscope.agee = '3d'", 3, "Is 'age' meant?"),
+        ("['a.b'.keep_best]\nn = 1\nper = 'runs'", 3, "per"),
+        ("[a]\ntraffic = ['2 tokens/month', '3 tokens/month']", 2, "says tokens twice."),
         ("[a]\nkeep_last = 0", 2, "keep_last"),
         ("[a]\nkeep_every = 1000", 2, "1000 steps"),
         ("[a]\ngrace = '7 years'", 2, "30d"),
         ("[a]\nkeep_best = {n = 2, pre = 'run'}", 2, "Is 'per' meant?"),
-        ("[a]\ndelta = 0.1\n[a.scope]\nage = 3", 3, "age"),
+        ("[a]\ndelta = 0.1\n[a.scope]\nage = 3", 4, "age"),
         ("[a]\nbudget = '2 XB'", 2, "'XB'"),
         ("[a]\nbudget = '5 EUR/month'", 2, "needs a price"),
         ("[a]\nprice = '1 USD/kWh'\nbudget = '5 EUR/month'", 3, "the budget is in EUR"),
@@ -72,6 +77,7 @@ def test_what_a_policy_cannot_mean_is_said_with_the_line(written, line, says):
     assert f"p.toml, line {line}:" in str(error.value)
     assert says in str(error.value)
     assert str(error.value).endswith((".", "?"))
+    assert not str(error.value).endswith("?.")
 
 
 def test_every_setting_can_be_written_and_is_told():
@@ -134,6 +140,37 @@ def test_what_is_leased_is_not_selected_until_it_is_released(registry_url):
                 (own, act.at - 1),
             )
         assert proposed(registry, policy.FRONTIER) == {"r-1"}
+
+
+def test_what_the_policy_names_and_nothing_fits_is_said(registry_url):
+    slips = one(
+        'niches = ["x/*", "y/*"]\nprotect = ["r-1", "release-*", "tag:paper"]\n'
+        'keep_best = { niche = "x/ac" }\naliases = ["production", "prodution"]'
+    )
+    with lineage.open(registry_url) as registry:
+        run_of(registry, "r", 0.1, 0.9)
+        registry.alias("r-2", "production")
+        plan = registry.select(slips)
+        assert plan.idle == (
+            'niches "y/*"', 'keep_best niche "x/ac"', 'aliases "prodution"',
+            'protect "release-*"', 'protect "tag:paper"',
+        )  # fmt: skip
+        assert registry.select().idle == ()
+
+
+def test_a_score_that_a_policy_does_not_count_is_none_and_no_missing_cost(registry_url):
+    with lineage.open(registry_url) as registry:
+        run_of(registry, "r", 0.1, 0.9)
+        for asked in (one('niches = ["y/*"]'), one('leave_out = ["x/*"]')):
+            plan = registry.select(asked)
+            assert (plan.unscored, plan.uncosted, plan.proposed) == (2, 0, 0)
+            assert {unknown.missing for unknown in plan.unknown} == {"score"}
+            assert registry.explain("r-1", asked).missing == "score"
+        registry.register(name="sizeless", fitness={"x/acc": 0.2})
+        plan = registry.select(policy.READY["storage"])
+        assert (plan.unscored, plan.uncosted) == (0, 1)
+        assert "room" in page.headline(plan)
+        assert page.missing("cost", plan.cost) == "no known size"
 
 
 def test_a_lease_goes_through_export_and_import(tmp_path):

@@ -578,6 +578,20 @@ def test_newcombes_published_intervals():
         assert theta + math.hypot(above[0], below[1]) == pytest.approx(upper, abs=5e-5)
 
 
+def test_nothing_lies_beyond_the_ends_of_the_scale():
+    from numpy import arange, ones_like
+
+    from lineage.selection import dominance
+
+    n = arange(1.0, 5000.0)
+    below, above = dominance.wilson(0 * n, n, 3.09 * ones_like(n))
+    assert not below.any()
+    assert above.all()
+    below, above = dominance.wilson(ones_like(n), n, 3.09 * ones_like(n))
+    assert not above.any()
+    assert below.all()
+
+
 def test_what_only_the_dominated_dominate_is_contested_and_stays(tmp_path):
     with lineage.open(tmp_path / "r.db") as registry:
         family_of(registry, cheap=(0.8, 1.0), middle=(0.9, 2.0), dear=(1.0, 3.0))

@@ -112,19 +112,20 @@ def select(
     plan = registry.select(
         chosen, apply=apply, new=new, details=limit, write_plan=write_plan, from_plan=from_plan
     )
-    drawn = None if output is None else _draw(registry, plan, chosen, from_plan, output)
+    asked = _asked(policy, from_plan) + " --new" * new
+    drawn = None if output is None else _draw(registry, plan, chosen, from_plan, output, asked)
     if as_json:
         emit(plan)
     elif drawn is not None:
         click.echo(drawn)
     elif sys.stdout.isatty():
-        say(plan, _asked(policy, from_plan) + " --new" * new)
+        say(plan, asked)
     else:
         table((), _rows(plan.proposals))
     if write_plan and not as_json:
         note(
-            f"the plan is in {write_plan}. `lineage select --from-plan {write_plan} --apply` "
-            "marks exactly these."
+            f"the plan is in {write_plan}. `lineage select --from-plan {shlex.quote(write_plan)} "
+            "--apply` marks exactly these."
         )
 
 
@@ -136,7 +137,7 @@ def _asked(policy: str, from_plan: str | None) -> str:
 
 
 def _draw(
-    registry: Registry, plan: Plan, policy: Policy, from_plan: str | None, output: str
+    registry: Registry, plan: Plan, policy: Policy, from_plan: str | None, output: str, asked: str
 ) -> str:
     """Write the plan as a page; its path."""
     from lineage.cli.drawing import write
@@ -152,6 +153,7 @@ def _draw(
         fronts=[registry.niche(niche, policy) for niche in page.pictured(plan)],
         registry=str(registry.database.address),
         made=datetime.now(UTC),
+        asked=asked,
     )
     return write(output, drawn)
 
@@ -206,7 +208,7 @@ def say(plan: Plan, asked: str = "") -> None:
         _proposed(plan.proposals)
         if plan.proposed > len(plan.proposals):
             click.echo(f"… and {plan.proposed - len(plan.proposals):,} more: --limit shows them.")
-    parts = (_news, _frees, _budget, _kept, _unknown, _revivals)
+    parts = (_about_policy, _frees, _budget, _kept, _unknown, _revivals)
     lines = [*(line for part in parts for line in part(plan)), _next(plan, asked)]
     if any(lines):
         click.echo()
@@ -307,11 +309,10 @@ def _kept(plan: Plan) -> Iterator[str]:
         )
 
 
-def _news(plan: Plan) -> Iterator[str]:
-    from lineage.trees.plan import news
+def _about_policy(plan: Plan) -> Iterator[str]:
+    from lineage.trees.plan import idle, news
 
-    if told := news(plan):
-        yield told
+    yield from filter(None, (news(plan), shown(idle(plan))))
 
 
 def _frees(plan: Plan) -> Iterator[str]:
@@ -377,14 +378,14 @@ def _revivals(plan: Plan) -> Iterator[str]:
 
 
 def _unknown(plan: Plan) -> Iterator[str]:
-    from lineage.trees.plan import MISSING
+    from lineage.trees.plan import missing
 
     counts = {"score": plan.unscored, "cost": plan.uncosted}
     parts = []
     for what, count in counts.items():
         if count:
             named = [one.organism for one in plan.unknown if one.missing == what]
-            parts.append(f"{count:,} with {MISSING[what]} ({_listed(named, count)})")
+            parts.append(f"{count:,} with {missing(what, plan.cost)} ({_listed(named, count)})")
     if parts:
         yield f"Cannot be judged, so never marked: {'; '.join(parts)}."
 
@@ -429,7 +430,8 @@ def explain(ref: str, policy: str, as_json: bool) -> None:
         return
     asked = _asked(policy, None)
     by_fronts = _by_fronts(chosen)
-    click.echo(styled(paragraph(_verdict(found, asked if by_fronts else None)), bold=True))
+    told = _verdict(found, asked if by_fronts else None, chosen.cost)
+    click.echo(styled(paragraph(told), bold=True))
     if found.standings:
         rows = [_standing(one) for one in found.standings]
         if sys.stdout.isatty():
@@ -468,8 +470,8 @@ def _by_fronts(policy: Policy) -> bool:
     return policy.retire == "dominated" and not more
 
 
-def _verdict(found: Explanation, asked: str | None) -> str:
-    from lineage.trees.plan import MISSING
+def _verdict(found: Explanation, asked: str | None, cost: str) -> str:
+    from lineage.trees.plan import missing
 
     name = shown(str(found.organism))
     if found.organism.ghost:
@@ -478,7 +480,7 @@ def _verdict(found: Explanation, asked: str | None) -> str:
         return f"{name} is culled: its files are gone, the record stays."
     if found.missing:
         state = found.organism.status.replace("_", " ")
-        return f"{name} is {state}, and cannot be judged: {MISSING[found.missing]}."
+        return f"{name} is {state}, and cannot be judged: {missing(found.missing, cost)}."
     fronts = _niches_of(found, "front")
     contested = _niches_of(found, "contested")
     where = f"it is on the front of {', '.join(fronts)}" if fronts else "dominated in every niche"
@@ -533,7 +535,7 @@ def _remarks(found: Explanation) -> Iterator[str]:
         yield f"{'; '.join(legend)}."
     for rival in found.closest:
         written = scored(rival.value, rival.stderr, rival.n)
-        power = known(rival.joules, rival.per, None)
+        power = known(rival.joules, rival.per, rival.source)
         yield (
             f"Closest to it in {shown(str(rival.niche))}: {shown(str(rival.organism))}, {written} "
             f"at {power}, whose lead is surely no more than {rival.bound:.3g}."

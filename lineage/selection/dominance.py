@@ -44,12 +44,13 @@ def quantile(confidence: float, comparisons: int = 1) -> float:
 
 def wilson(share: Floats, n: Floats, z: Floats) -> tuple[Floats, Floats]:
     """How far below and above a share of `n` examples the ends of its score interval lie (E. B.
-    Wilson, Probable inference, the law of succession, and statistical inference, 1927)."""
+    Wilson, Probable inference, the law of succession, and statistical inference, 1927). Nothing
+    lies below 0 nor above 1, not even by the last digit."""
     square = z * z / n
     middle = (share + square / 2) / (1 + square)
     half = z / (1 + square) * np.sqrt(share * (1 - share) / n + square / (4 * n))
-    below = np.maximum(share - (middle - half), 0.0)
-    return below, np.maximum(middle + half - share, 0.0)
+    below = np.where(share > 0, np.maximum(share - (middle - half), 0.0), 0.0)
+    return below, np.where(share < 1, np.maximum(middle + half - share, 0.0), 0.0)
 
 
 def reach(

@@ -394,11 +394,15 @@ def niches(connection: Connection) -> dict[int, tuple[Niche, str | None]]:
 
 
 def counts(policy: Policy, niche: Niche) -> bool:
-    """Whether a policy counts a niche: patterns with * and ? fit `task/metric`."""
-    written = f"{niche.task}/{niche.metric}"
-    if any(fnmatchcase(written, one) for one in policy.leave_out):
+    """Whether a policy counts a niche."""
+    if any(fits(niche, one) for one in policy.leave_out):
         return False
-    return not policy.niches or any(fnmatchcase(written, one) for one in policy.niches)
+    return not policy.niches or any(fits(niche, one) for one in policy.niches)
+
+
+def fits(niche: Niche, pattern: str) -> bool:
+    """Whether a pattern with * and ? fits `task/metric` of a niche."""
+    return fnmatchcase(f"{niche.task}/{niche.metric}", pattern)
 
 
 def _kinds_of_meters(connection: Connection) -> dict[int, int]:

@@ -4,14 +4,14 @@ docs/selection.md. Each question is a statement over the living, whose answers a
 from __future__ import annotations
 
 from collections import defaultdict
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
 
 from lineage import ledger
 from lineage.clades import members
 from lineage.database import Connection
 from lineage.references import resolve
 from lineage.selection import front as fronts
-from lineage.selection.policy import KeepBest, Policy
+from lineage.selection.policy import FRONTIER, KeepBest, Policy
 
 MADE = "coalesce(o.created, o.registered)"
 LIVING = "o.status = 'alive' AND o.ghost = 0 AND o.same_as IS NULL"
@@ -53,16 +53,36 @@ def _tagged(connection: Connection, tag: str) -> set[int]:
     return _ids(connection, sql, key, value)
 
 
-def listed(connection: Connection, policy: Policy) -> set[int]:
-    """Who fits an entry of the policy's `protect`: a name, which may hold * and ?; or `tag:KEY` or
-    `tag:KEY=VALUE`."""
-    found: set[int] = set()
-    for one in policy.protect:
-        if one.startswith("tag:"):
-            found |= _tagged(connection, one.removeprefix("tag:"))
-        else:
-            found |= _named(connection, one)
-    return found
+def listed(connection: Connection, policy: Policy) -> dict[str, set[int]]:
+    """Who fits each entry of the policy's `protect`: a name, which may hold * and ?; or `tag:KEY`
+    or `tag:KEY=VALUE`."""
+    return {
+        one: _tagged(connection, one.removeprefix("tag:"))
+        if one.startswith("tag:")
+        else _named(connection, one)
+        for one in policy.protect
+    }
+
+
+def idle(connection: Connection, policy: Policy) -> Iterator[str]:
+    """What a policy names that no niche and no organism fits, as it is written there: a slip of the
+    pen would otherwise count fewer niches, or spare fewer organisms, than was meant."""
+    niches = [niche for niche, way in fronts.niches(connection).values() if way]
+    for key, patterns in (
+        ("niches", policy.niches),
+        ("keep_best niche", (policy.keep_best.niche,) if policy.keep_best else ()),
+    ):
+        for one in patterns:
+            if one and not any(fronts.fits(niche, one) for niche in niches):
+                yield f'{key} "{one}"'
+    if policy.aliases != FRONTIER.aliases:
+        sql = f"""SELECT i.id FROM {connection.texts} AS i
+                  WHERE i.id NOT IN (SELECT a.alias FROM alias a)"""
+        for (one,) in connection.rows(sql, (connection.pack(policy.aliases),)):
+            yield f'aliases "{one}"'
+    for one, fit in listed(connection, policy).items():
+        if not fit:
+            yield f'protect "{one}"'
 
 
 def kept(connection: Connection, policy: Policy, at: int) -> dict[int, str]:
@@ -92,7 +112,7 @@ def _best(connection: Connection, policy: Policy, keep: KeepBest) -> set[int]:
         own: -1.0 if way == "lower" else 1.0
         for own, (niche, way) in known.items()
         if way and fronts.counts(policy, niche)
-        and (keep.niche is None or fnmatchcase(f"{niche.task}/{niche.metric}", keep.niche))
+        and (keep.niche is None or fronts.fits(niche, keep.niche))
     }  # fmt: skip
     founder = founders(connection) if keep.per == "clade" else {}
     groups: defaultdict[tuple[int, object], list[tuple[float, int]]] = defaultdict(list)

@@ -26,8 +26,18 @@ from lineage.store import Act
 
 CHUNK = 5000
 
-_SCORED = """EXISTS (SELECT 1 FROM fitness f JOIN niche n ON n.id = f.niche
-  WHERE f.organism = o.id AND f.current = 1 AND n.direction IS NOT NULL)"""
+
+def _scored(connection: Connection, policy: Policy) -> tuple[str, list[Any]]:
+    """That an organism `o` has a score which the policy counts, in SQL, and its parameters."""
+    within, params = "", list[Any]()
+    if policy.niches or policy.leave_out:
+        known = fronts.niches(connection).items()
+        counted = [own for own, (niche, _) in known if fronts.counts(policy, niche)]
+        within = f"AND f.niche IN (SELECT c.id FROM {connection.ids} AS c)"
+        params = [connection.pack(counted)]
+    sql = f"""EXISTS (SELECT 1 FROM fitness f JOIN niche n ON n.id = f.niche
+      WHERE f.organism = o.id AND f.current = 1 AND n.direction IS NOT NULL {within})"""
+    return sql, params
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +145,20 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Plan(Answer):
-    """What selection found. `proposed` counts all proposals; `proposals`, `kept`, `unknown`,
-    `disputed` and `revivals` hold the first of each, as many as were asked for. `living` counts the
-    organisms that are alive; `contested` those that stay since only the dominated dominate them
-    (`disputed` are the first of them); `exact` the proposals that rest on values without errors.
-    `revivable` counts the marked that are obsolete no more. `marked` and `revived`: how many were
-    when the plan was applied, None for a dry run; `run` names that application. `frees` is what all
-    proposals free together. Of a plan of what is new: `since` when, and in which `niches`; then its
+    """What selection found by a policy that compares `cost`, joules or bytes. `proposed` counts all
+    proposals; `proposals`, `kept`, `unknown`, `disputed` and `revivals` hold the first of each, as
+    many as were asked for. `living` counts the organisms that are alive; `contested` those that
+    stay since only the dominated dominate them (`disputed` are the first of them); `exact` the
+    proposals that rest on values without errors. `revivable` counts the marked that are obsolete no
+    more. `marked` and `revived`: how many were when the plan was applied, None for a dry run; `run`
+    names that application. `frees` is what all proposals free together; `idle` what the policy
+    names that nothing fits. Of a plan of what is new: `since` when, and in which `niches`; then its
     counts are of who stands in these."""
 
     _rows: ClassVar[str] = "proposals"
 
     policy: str
+    cost: str
     living: int
     proposed: int
     proposals: tuple[Proposal, ...]
@@ -162,6 +174,7 @@ class Plan(Answer):
     revivals: tuple[Organism, ...]
     disputed: tuple[Organism, ...] = ()
     budget: Spent | None = None
+    idle: tuple[str, ...] = ()
     since: datetime | None = None
     niches: tuple[Niche, ...] = ()
     marked: int | None = None
@@ -181,6 +194,7 @@ class Rival:
     stderr: float | None
     n: int | None
     joules: float
+    source: str
     bound: float
 
 
@@ -238,7 +252,8 @@ def decide(connection: Connection, policy: Policy = FRONTIER, new: bool = False)
     scope = keepers.in_scope(connection, policy, at)
     candidates = [own for own in wanted if scope is None or own in scope]
     spared = keepers.kept(connection, policy, at)
-    spared.update(dict.fromkeys(keepers.listed(connection, policy), "listed"))
+    for fit in keepers.listed(connection, policy).values():
+        spared.update(dict.fromkeys(fit, "listed"))
     among = None if told is None else candidates
     spared.update(guards.guarded(connection, policy, at, among))
     rule = DOMINATED if policy.retire == "dominated" else UNKEPT
@@ -308,13 +323,14 @@ def told(connection: Connection, decision: Decision, details: int | None = None)
     spelled out."""
     sweep, ids, kept = decision.sweep, list(decision.proposed), decision.kept
     judged = set(sweep.living().tolist())
-    living, unscored, uncosted, unknown = _unjudged(connection, judged, decision.news, details)
+    living, unscored, uncosted, unknown = _unjudged(connection, judged, decision, details)
     spelled = [own for own, _ in (*kept[:details], *unknown[:details])]
     contested = sweep.contested()
     disputed = contested[:details].tolist()
     named = _named(connection, [*spelled, *disputed, *decision.revive[:details]])
     return Plan(
         policy=decision.policy.name,
+        cost=decision.policy.cost,
         living=living,
         proposed=len(ids),
         proposals=tuple(proposals(connection, ids[:details], decision)),
@@ -330,6 +346,7 @@ def told(connection: Connection, decision: Decision, details: int | None = None)
         revivals=tuple(named[own] for own in decision.revive[:details]),
         disputed=tuple(named[own] for own in disputed),
         budget=decision.spent,
+        idle=tuple(keepers.idle(connection, decision.policy)),
         since=decision.news.at if decision.news else None,
         niches=_niches(connection, decision.news.niches) if decision.news else (),
     )
@@ -341,23 +358,26 @@ def _niches(connection: Connection, ids: Sequence[int]) -> tuple[Niche, ...]:
 
 
 def _unjudged(
-    connection: Connection, judged: set[int], told: News | None, details: int | None
+    connection: Connection, judged: set[int], decision: Decision, details: int | None
 ) -> tuple[int, int, int, list[tuple[int, str]]]:
     """How many live, how many of them have no score and how many a score and no cost; and the first
     of those, with what is missing. Of news: of those judged, and those that events tell of."""
+    told = decision.news
     rows, params = "FROM organism o WHERE", list[Any]()
     if told is not None:
         rows = f"FROM {connection.ids} AS i CROSS JOIN organism o WHERE o.id = i.id AND"
         params = [connection.pack(told.organisms)]
     living = connection.value(f"SELECT count(*) {rows} {keepers.LIVING}", params)
-    unscored = f"{rows} {keepers.LIVING} AND NOT {_SCORED}"
+    scored, counted = _scored(connection, decision.policy)
+    params += counted
+    unscored = f"{rows} {keepers.LIVING} AND NOT {scored}"
     count = connection.value(f"SELECT count(*) {unscored}", params)
     unknown = [(own, "score") for (own,) in connection.rows(
         f"SELECT o.id {unscored} ORDER BY o.id {_limit(details)}", params)]  # fmt: skip
     within = judged if told is None else judged & set(told.organisms)
     uncosted = max(0, living - count - len(within))
     if uncosted and (details is None or len(unknown) < details):
-        sql = f"SELECT o.id {rows} {keepers.LIVING} AND {_SCORED} ORDER BY o.id"
+        sql = f"SELECT o.id {rows} {keepers.LIVING} AND {scored} ORDER BY o.id"
         found = ((own, "cost") for (own,) in connection.rows(sql, params) if own not in judged)
         unknown += islice(found, details)
     return len(judged) + count + uncosted, count, uncosted, unknown
@@ -553,11 +573,9 @@ def explain(connection: Connection, own: int, policy: Policy = FRONTIER) -> Expl
     rivals = {one.by.organism for one in mine if one.by} | {y.organism for y, _ in close.values()}
     named = _named(connection, [own, *sorted(rivals - {own})])
     niches = fronts.niches(connection)
-    unscored = connection.value(
-        """SELECT 1 FROM fitness f JOIN niche n ON n.id = f.niche
-           WHERE f.organism = ? AND f.current = 1 AND n.direction IS NOT NULL""",
-        (own,),
-    ) is None  # fmt: skip
+    scored, params = _scored(connection, policy)
+    sql = f"SELECT 1 FROM organism o WHERE o.id = ? AND {scored}"
+    unscored = connection.value(sql, [own, *params]) is None
     marks = [event for event in ledger.history(connection, own) if event.kind in MARKS]
     organism = named[own]
     return Explanation(
@@ -569,7 +587,7 @@ def explain(connection: Connection, own: int, policy: Policy = FRONTIER) -> Expl
         closest=tuple(
             Rival(
                 niches[niche][0], per, named[y.organism],
-                fronts.value_of(y, niches[niche][1]), y.stderr, y.n, y.joules, bound,
+                fronts.value_of(y, niches[niche][1]), y.stderr, y.n, y.joules, y.source, bound,
             )
             for (niche, per), (y, bound) in close.items()
         ),

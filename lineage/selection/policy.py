@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +133,12 @@ def _flag(value: Any) -> bool:
     return value
 
 
-def _within(low: float, high: float, *, open_end: bool = False) -> Callable[[Any], float]:
+def _within(low: float, high: float = inf) -> Callable[[Any], float]:
     def parse(value: Any) -> float:
         number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-        if number is None or not (low <= number < high if open_end else low <= number <= high):
-            raise InvalidValue(f"is a number from {low:g} to {high:g}, not {value!r}")
+        if number is None or not low <= number < high:
+            below = f" and below {high:g}" if high < inf else ""
+            raise InvalidValue(f"is a number, {low:g} or more{below}, not {value!r}")
         return float(number)
 
     return parse
@@ -232,8 +234,18 @@ def traffic(value: Any) -> Mapping[str, float]:
                 f"has the unit {unit!r}. Write {', '.join(f'{one}s' for one in TRAFFIC)} a month, "
                 'like "2e9 tokens/month"'
             )
+        if match[1] in found:
+            raise InvalidValue(f"says {match[1]}s twice")
         found[match[1]] = amount
     return found
+
+
+class _Inside(InvalidValue):
+    """What is wrong in a setting that is a table is at this key of it."""
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 def _table(kind: type, parsers: Mapping[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
@@ -242,11 +254,14 @@ def _table(kind: type, parsers: Mapping[str, Callable[[Any], Any]]) -> Callable[
             raise InvalidValue(f"is a table with {', '.join(parsers)}, not {value!r}")
         found = {}
         for key, held in value.items():
-            _known(key, parsers, f"has {key!r}, which is unknown")
+            try:
+                _known(key, parsers, f"has {key!r}, which is unknown")
+            except InvalidValue as error:
+                raise _Inside(str(error), key) from None
             try:
                 found[key] = parsers[key](held)
             except InvalidValue as error:
-                raise InvalidValue(f"has {key}, which {error}") from None
+                raise _Inside(f"has {key}, which {error}", key) from None
         return kind(**found)
 
     return parse
@@ -262,10 +277,10 @@ def _known(key: str, parsers: Mapping[str, Any], unknown: str) -> None:
 SETTINGS: dict[str, Callable[[Any], Any]] = {
     "retire": _choice("dominated", "scored", "all"),
     "cost": _choice("joules", "bytes"),
-    "confidence": _within(0.5, 1, open_end=True),
+    "confidence": _within(0.5, 1),
     "correct_comparisons": _flag,
-    "delta": _within(0, 1e300),
-    "cost_margin": _within(0, 1, open_end=True),
+    "delta": _within(0),
+    "cost_margin": _within(0, 1),
     "mix_estimates": _flag,
     "allow_remote": _flag,
     "duplicates": _choice("keep", "oldest", "newest"),
@@ -350,7 +365,9 @@ def _policy(name: str, table: Mapping[str, Any], written: str, file: str) -> Pol
         try:
             values[key] = SETTINGS[key](value)
         except InvalidValue as error:
-            raise InvalidValue(f"{at}: {key} {str(error).removesuffix('.')}.") from None
+            inner = error.key if isinstance(error, _Inside) else ""
+            at = f"{file}, line {_line(written, name, key, inner)}"
+            raise InvalidValue(f"{at}: {_sentence(key, error)}") from None
     policy = Policy(name, **values)
     if problem := impossible(policy):
         key, why = problem
@@ -358,18 +375,35 @@ def _policy(name: str, table: Mapping[str, Any], written: str, file: str) -> Pol
     return policy
 
 
-def _line(written: str, table: str, key: str) -> int:
-    """The line of a key in a table of a TOML text."""
-    inside = not table
+def _sentence(key: str, error: InvalidValue) -> str:
+    said = f"{key} {error}"
+    return said if said.endswith((".", "?")) else f"{said}."
+
+
+_KEYS = re.compile(r"""\s*(?:\[+([^\]=]+)\]|((?:"[^"]*"|'[^']*'|[\w.\s-])+?)\s*=)""")
+"""A heading of a TOML text, or what a line of it sets."""
+
+
+def _line(written: str, table: str, key: str, inner: str = "") -> int:
+    """The line of a key in a table of a TOML text, or of one within that key."""
+    wanted = [table, key] if table else [key]
+    path: list[str] = []
+    first = 0
     for number, line in enumerate(written.splitlines(), 1):
-        if match := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
-            path = [part.strip().strip("\"'") for part in match[1].split(".")]
-            if path == [table, key]:
+        match = _KEYS.match(line)
+        if match is None:
+            continue
+        parts = re.findall(r"""[^\s."']+|"[^"]*"|'[^']*'""", match[1] or match[2])
+        here = [one.strip("\"'") for one in parts]
+        if match[1]:
+            path = here
+        else:
+            here = path + here
+        if here[: len(wanted)] == wanted:
+            first = first or number
+            if not inner or here[len(wanted) :][:1] == [inner]:
                 return number
-            inside = path == [table]
-        elif inside and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
-            return number
-    return 1
+    return first or 1
 
 
 def impossible(policy: Policy) -> tuple[str, str] | None:
@@ -407,7 +441,7 @@ def changed(policy: Policy, setting: str) -> Policy:
     try:
         found = replace(policy, **{key: SETTINGS[key](parsed)})
     except InvalidValue as error:
-        raise InvalidValue(f"{key} {str(error).removesuffix('.')}.") from None
+        raise InvalidValue(_sentence(key, error)) from None
     if problem := impossible(found):
         raise InvalidValue(problem[1])
     return found

@@ -38,7 +38,8 @@ GUARDS = {
     "every": "one of the steps that are kept",
     "within": "made lately",
 }
-MISSING = {"score": "no score in a niche with a known direction", "cost": "no cost of serving"}
+MISSING = "no score that counts, in a niche with a known direction"
+COSTS = {"joules": "no cost of serving", "bytes": "no known size"}
 RULES = {"unkept": "kept by nothing", "budget": "for the budget"}
 VERDICTS = {"front": "on the front", "contested": "contested"}
 
@@ -51,12 +52,25 @@ def headline(plan: Plan) -> str:
         return "There is no living organism to judge. `lineage register` adds one."
     if not plan.proposed:
         fit = plan.living - plan.kept_count - plan.unscored - plan.uncosted - plan.contested
-        return f"Nothing to mark: {fit:,} of {plan.living:,} living organisms {_justify(fit)}."
+        return (
+            f"Nothing to mark: {fit:,} of {plan.living:,} living organisms "
+            f"{_justify(fit, plan.cost)}."
+        )
     if unkept(plan):
         verb = "is" if plan.proposed == 1 else "are"
         return f"{plan.proposed:,} of {plan.living:,} living organisms {verb} kept by nothing."
-    verb = _justify(plan.proposed)
+    verb = _justify(plan.proposed, plan.cost)
     return f"{plan.proposed:,} of {plan.living:,} living organisms no longer {verb}."
+
+
+def missing(what: str, cost: str) -> str:
+    """What is missing to judge an organism, of `Unknown.missing`, in words."""
+    return COSTS[cost] if what == "cost" else MISSING
+
+
+def idle(plan: Plan) -> str:
+    """What the policy names that nothing fits, as a sentence; else empty."""
+    return f"Nothing here fits what the policy says: {', '.join(plan.idle)}." if plan.idle else ""
 
 
 def news(plan: Plan) -> str:
@@ -82,7 +96,9 @@ def estimated(plan: Plan) -> int:
     )
 
 
-def _justify(count: int) -> str:
+def _justify(count: int, cost: str) -> str:
+    if cost == "bytes":
+        return "justifies the room it takes" if count == 1 else "justify the room they take"
     return "justifies its power bill" if count == 1 else "justify their power bill"
 
 
@@ -99,9 +115,10 @@ def render(
     fronts: Sequence[Competition],
     registry: str,
     made: datetime,
+    asked: str = "",
 ) -> str:
     """The page, as text to be written in UTF-8. `sentences` say what the policy does; `fronts` are
-    drawn."""
+    drawn; `asked` are the options that the plan was made with, ` --policy storage`."""
     style = f"{_palette()}\n{files('lineage.viz').joinpath('plan.css').read_text('utf-8')}"
     return fill(
         "plan.html",
@@ -121,7 +138,7 @@ def render(
         proposed=list(_proposed(plan)),
         pictures=[Markup(niche.svg(one)) for one in fronts],
         lists=list(_lists(plan)),
-        next=_next(plan),
+        next=_next(plan, asked),
     )
 
 
@@ -191,8 +208,7 @@ def _budget(plan: Plan) -> dict[str, Any] | None:
 
 def _notes(plan: Plan) -> Iterator[str]:
     """What the plan rests on."""
-    if told := news(plan):
-        yield told
+    yield from filter(None, (news(plan), idle(plan)))
     if not plan.proposed:
         return
     if plan.frees.joules is None:
@@ -325,13 +341,13 @@ def _lists(plan: Plan) -> Iterator[tuple[str, int, list[Group]]]:
     if plan.contested:
         why = "Only organisms dominate them that are dominated themselves."
         yield "Contested, and kept", plan.contested, [(why, plan.contested, _names(plan.disputed))]
-    missing = [
-        (f"There is {MISSING[what]}.", count,
+    unknown = [
+        (f"There is {missing(what, plan.cost)}.", count,
          _names([one.organism for one in plan.unknown if one.missing == what]))
         for what, count in (("score", plan.unscored), ("cost", plan.uncosted)) if count
     ]  # fmt: skip
-    if missing:
-        yield "Cannot be judged, and kept", plan.unscored + plan.uncosted, missing
+    if unknown:
+        yield "Cannot be judged, and kept", plan.unscored + plan.uncosted, unknown
     if plan.revivable and plan.revived is None:
         why = "They are selected against, and obsolete no more."
         yield "To be revived", plan.revivable, [(why, plan.revivable, _names(plan.revivals))]
@@ -351,12 +367,12 @@ def _names(known: Sequence[Organism]) -> list[str]:
     return [shown(str(one)) for one in known]
 
 
-def _next(plan: Plan) -> str:
+def _next(plan: Plan, asked: str) -> str:
     if plan.marked is not None:
         return f"lineage revive --run {plan.run} takes all of it back; lineage revive NAME, one."
     if not plan.proposed:
         return ""
     return (
-        "lineage select --apply marks them; lineage explain NAME tells more of one. Files move "
-        "only with lineage cull, later."
+        f"lineage select{asked} --apply marks them; lineage explain NAME tells more of one. Files "
+        "move only with lineage cull, later."
     )
