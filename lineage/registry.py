@@ -485,8 +485,7 @@ class Registry:
         """What a push would change on an organism's card on the Hub; nothing is written."""
         from lineage.hub import push
 
-        with self._read() as connection:
-            return push.plan(connection, ref, to=to, endpoint=endpoint)
+        return push.plan(self.database, ref, to=to, endpoint=endpoint)
 
     def hub_push(
         self, ref: Any, *, to: str | None = None, direct: bool = False, endpoint: str | None = None

@@ -109,6 +109,7 @@ def test_removed_and_gated_ancestors_stay_ghosts_and_are_told(tmp_path: Path) ->
         assert registry.get("gone/base").ghost
         (link, _) = registry.record("me/a").parents
         assert link.evidence[0].evidence == "declared"
+        assert not done.missing["gone/base"].startswith("gone/base")
         with pytest.raises(NoAccess, match="no such repository"):
             registry.hub_pull("gone/base", endpoint=world.url)
         # it comes back: the ghost is taken
@@ -116,6 +117,14 @@ def test_removed_and_gated_ancestors_stay_ghosts_and_are_told(tmp_path: Path) ->
         registry.hub_pull("gone/base", endpoint=world.url)
         assert not registry.get("gone/base").ghost
         assert parents(registry, "me/a") == {"gone/base": "merge", "meta/llama": "merge"}
+
+
+def test_one_that_is_not_shown_keeps_none_of_the_others_out(hub: World, tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "r.db") as registry:
+        with pytest.raises(NoAccess, match=r"gone/base: .* What else was asked for is in\."):
+            registry.hub_pull("me/lora", "gone/base", "org/base", ancestors=True, endpoint=hub.url)
+        assert not any(registry.get(one).ghost for one in ("me/lora", "me/ft", "org/base"))
+        assert registry.find("gone/base", ghosts=True) == []
 
 
 def test_a_renamed_ancestor_is_linked_under_its_new_name(tmp_path: Path) -> None:
@@ -328,6 +337,33 @@ def test_a_list_with_digests(hub: World, tmp_path: Path) -> None:
         assert registry.get("org/other").digest == hashlib.sha256(b"other").hexdigest()
 
 
+def test_a_list_with_digests_that_was_cut_off_keeps_each_page(tmp_path: Path) -> None:
+    """A page with digests is as many requests as it has models: nobody asks for them twice."""
+    world = many(30)
+    told: list[int] = []
+    with serving(world, page=10), lineage.open(tmp_path / "r.db") as registry:
+        world.broken_after = 2
+        with pytest.raises(HubUnavailable):
+            registry.hub_pull_list(digests=True, endpoint=world.url, progress=told.append)
+        assert registry.count() == 20
+        assert told[:3] == [1, 2, 3]
+        world.broken_after = None
+        done = registry.hub_pull_list(digests=True, endpoint=world.url)
+        assert (done.resumed, done.seen) == (True, 10)
+
+
+def test_what_the_hub_refuses_is_told_in_its_words(hub: World, tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "r.db") as registry:
+        for status, way in ((401, "hf auth login"), (418, "")):
+            hub.refusals = [status]
+            with pytest.raises(HubUnavailable) as told:
+                registry.hub_pull_list(endpoint=hub.url)
+            said = f"the Hub refused to give the list of models: slow down (HTTP {status})."
+            assert str(told.value).startswith(said)
+            assert way in str(told.value)
+            assert told.value.status == status
+
+
 def test_when_told_to_slow_down_it_waits_and_goes_on(hub: World, tmp_path: Path) -> None:
     hub.refusals = [429, 429, 503]
     with lineage.open(tmp_path / "r.db") as registry:
@@ -396,6 +432,40 @@ def test_a_dump_says_what_the_hub_says(registry_url: str, tmp_path: Path) -> Non
         assert registry.hub_dump(tmp_path / "hub.parquet").unchanged == 300
 
 
+def test_what_one_column_cannot_say_keeps_no_row_out(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    index = [{"results": [{"dataset": {"type": "d" * 9000}, "metrics": [{"type": "m", "value": 1}]},
+                          {"dataset": {"type": "d"}, "metrics": [{"type": "m", "value": 1}]}]}]
+    row = {"id": "me/a", "lastModified": 5, "createdAt": "2024-01-01",
+           "cardData": json.dumps({"model-index": index})}
+    pq.write_table(pa.Table.from_pylist([row, {"id": "x" * 9000}]), tmp_path / "hub.parquet")
+    with lineage.open(tmp_path / "r.db") as registry:
+        done = registry.hub_dump(tmp_path / "hub.parquet")
+        assert done.created == 1
+        assert [str(one.niche) for one in registry.record("me/a").scores] == ["d/m"]
+        assert sorted(len(reason) < 400 for _, reason in done.first) == [True, True]
+
+
+def test_a_dump_that_is_damaged_is_told_with_where(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist(list(rows(300, random.Random(5))))
+    pq.write_table(table.select(["id", "sha"]), tmp_path / "hub.parquet", row_group_size=100)
+    written = bytearray((tmp_path / "hub.parquet").read_bytes())
+    third = pq.ParquetFile(tmp_path / "hub.parquet").metadata.row_group(2).column(0)
+    start = third.dictionary_page_offset
+    written[start : start + 500] = b"\xff" * 500
+    (tmp_path / "hub.parquet").write_bytes(written)
+    with (
+        lineage.open(tmp_path / "r.db") as registry,
+        pytest.raises(InvalidValue, match=r"hub.parquet is damaged after row \d+: .* anew"),
+    ):
+        registry.hub_dump(tmp_path / "hub.parquet")
+
+
 def test_a_file_that_is_no_dump_is_told(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -461,6 +531,21 @@ def test_a_push_shows_a_diff_and_sends_nothing(hub: World, tmp_path: Path) -> No
         assert registry.history("me/ft")[-1].kind == "pushed"
         hub.cards["me/ft"] = made.after
         assert registry.hub_push_plan("me/ft", endpoint=hub.url).diff == ""
+
+
+def test_no_transaction_is_open_while_the_card_is_fetched(hub: World, tmp_path: Path) -> None:
+    class Watched(dict[str, str]):
+        def __contains__(self, key: object) -> bool:
+            open_then.append(held.raw.in_transaction)
+            return super().__contains__(key)
+
+    open_then: list[bool] = []
+    hub.cards = Watched({"me/ft": CARD_TEXT})
+    with lineage.open(tmp_path / "r.db") as registry:
+        registry.hub_pull("me/ft", endpoint=hub.url)
+        held = registry.database.connection
+        registry.hub_push("me/ft", endpoint=hub.url)
+    assert open_then == [False]
 
 
 def test_what_was_pushed_is_pulled_again(hub: World, tmp_path: Path) -> None:

@@ -160,12 +160,31 @@ def parquet_file(file: BinaryIO | str, name: str) -> Any:
         raise InvalidValue(f"{name} is not Parquet: {' '.join(str(error).split())}") from None
 
 
+def parquet_batches(opened: Any, name: str, size: int, **how: Any) -> Iterator[Any]:
+    """The batches of rows of a Parquet file. Raises InvalidValue where one cannot be read."""
+    batches = opened.iter_batches(batch_size=size, **how)
+    count = 0
+    while True:
+        try:
+            batch = next(batches, None)
+        except Exception as error:  # ArrowInvalid, OSError, whatever the file makes pyarrow raise
+            said = " ".join(str(error).split()).rstrip(".")
+            raise InvalidValue(
+                f"{name} is damaged after row {count:,}: {said}. What came before is in; get the "
+                "file anew and run it again."
+            ) from None
+        if batch is None:
+            return
+        yield batch
+        count += batch.num_rows
+
+
 def _parquet(file: BinaryIO, name: str) -> Table:
     opened = parquet_file(file, name)
 
     def rows() -> Iterator[Row]:
         number = 0
-        for batch in opened.iter_batches(batch_size=BATCH):
+        for batch in parquet_batches(opened, name, BATCH):
             columns = [column.to_pylist() for column in batch.columns]
             for values in zip(*columns, strict=True):
                 number += 1

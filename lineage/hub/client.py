@@ -110,6 +110,15 @@ class Hub:
             path, query = f"/api/models?{following}", None
 
 
+def _way_out(status: int) -> str:
+    """What to do about an answer that is an error; empty where only the answer says it."""
+    if status in (401, 403):
+        return " `hf auth login` says who asks, with a token that may."
+    if status == 429 or status >= 500:
+        return " Run it again later: what came in so far is kept."
+    return ""
+
+
 def _json(response: Any, what: str, kind: type) -> Any:
     """The JSON of a response; a page of a proxy, for one, is none."""
     try:
@@ -148,9 +157,12 @@ def answered(what: str) -> Iterator[None]:
             f"{what}: the Hub shows no such repository or revision: removed, private or misspelt."
         ) from None
     except errors.HfHubHTTPError as error:
-        said = " ".join(str(error).split())[:300]
-        refused = HubUnavailable(f"the Hub refused to give {what}: {said}")
-        refused.status = getattr(error.response, "status_code", None)
+        status = error.response.status_code
+        said = " ".join((error.server_message or "it does not say why").split())[:300].rstrip(".")
+        refused = HubUnavailable(
+            f"the Hub refused to give {what}: {said} (HTTP {status}).{_way_out(status)}"
+        )
+        refused.status = status
         raise refused from error
     except Exception as error:
         # httpx in some versions of the client, requests in others: neither is ours to import

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lineage.errors import InvalidValue
-from lineage.formats.tables import parquet_file
+from lineage.formats.tables import parquet_batches, parquet_file
 from lineage.hub import pull
 from lineage.hub.pull import Progress, Pulled
 from lineage.registering import uncollected
@@ -41,7 +41,8 @@ def dump(
         )
     report = Pulled()
     columns = [one for one in COLUMNS if one in names]
-    batches = opened.iter_batches(batch_size=pull.BATCH, columns=columns, use_threads=False)
+    how = {"columns": columns, "use_threads": False}
+    batches = parquet_batches(opened, os.fspath(file), pull.BATCH, **how)
     for batch in batches:
         with uncollected():
             reads = list(pull.read_all(_rows(batch), report))

@@ -67,17 +67,27 @@ def pull_models(
 ) -> Pulled:
     """Bring models in, each `org/name` or `org/name@revision`, with the digests of their weights;
     with their ancestors and descendants, at most `depth` links away. One request a model, and one
-    for the children of each. Raises NoAccess where the Hub shows one that was asked for to nobody,
-    and HubUnavailable."""
+    for the children of each. Raises NoAccess where the Hub does not show one that was asked for,
+    once the others are in, and HubUnavailable."""
     asked = [_asked(one) for one in repos]
     pull = _Pull(store, Hub(endpoint), progress)
-    rows = [pull.fetch(*one) for one in asked]
+    rows: list[dict[str, Any]] = []
+    refused: list[str] = []
+    for one in asked:
+        try:
+            rows.append(pull.fetch(*one))
+        except NoAccess as error:
+            refused.append(str(error))
+    if refused and not rows:
+        raise NoAccess(" ".join(refused))
     if ancestors:
         pull.write_rows(reversed(list(pull.ancestors(rows, depth))))
     pull.write_rows(rows)
     if descendants:
         pull.descendants([row["id"] for row in rows], depth)
     pull.close({"models": list(repos)})
+    if refused:
+        raise NoAccess(" ".join([*refused, "What else was asked for is in."]))
     return pull.report
 
 
@@ -109,7 +119,7 @@ def pull_list(
         wanted = list(crawl.wanted(page))
         finished = following is None or len(wanted) < len(page)
         held += pull.reads(pull.with_digests(wanted) if digests else wanted)
-        if finished or len(held) >= BATCH:
+        if finished or digests or len(held) >= BATCH:  # a page with digests is PAGE requests
             pull.write(held, crawl, None if finished else following)
             held = []
         if finished:
@@ -163,7 +173,7 @@ class _Pull:
                 try:
                     row = self.fetch(repo)
                 except NoAccess as error:
-                    self.report.missing[repo] = str(error)
+                    self.report.missing[repo] = _why(error, repo)
                     continue
                 if row["id"] == repo or row["id"] not in seen:
                     seen.add(row["id"])
@@ -214,13 +224,16 @@ class _Pull:
                 known = self.hub.model(str(row.get("id")), row.get("sha"))
                 yield {**row, "siblings": known.get("siblings")}
             except NoAccess as error:
-                self.report.aside(str(row.get("id")), str(error))
+                self.report.aside(str(row.get("id")), _why(error, str(row.get("id"))))
                 yield row
+            self.tell()
 
     # writing
 
     def reads(self, rows: Iterable[Mapping[str, Any]]) -> list[Read]:
-        return list(read_all(rows, self.report))
+        found = list(read_all(rows, self.report))
+        self.tell()
+        return found
 
     def write_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
         reads = self.reads(rows)
@@ -233,12 +246,19 @@ class _Pull:
         """Register a batch and note how far the crawl has come, in one transaction."""
         also = None if crawl is None else lambda act: crawl.note(act, following)
         write(self.store, self.report, reads, also)
+
+    def tell(self) -> None:
         if self.progress is not None:
             self.progress(self.report.seen)
 
     def close(self, what: Mapping[str, Any]) -> None:
         """Note the pull in the history."""
         note(self.store, self.report, {key: value for key, value in what.items() if value})
+
+
+def _why(error: NoAccess, repo: str) -> str:
+    """Why a repository is not shown, without its name."""
+    return str(error).removeprefix(f"{repo}: ")
 
 
 def read_all(rows: Iterable[Mapping[str, Any]], report: Pulled) -> Iterator[Read]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lineage import ledger, pedigree
 from lineage.answers import Answer
-from lineage.database import Connection
+from lineage.database import Connection, Database
 from lineage.errors import InvalidValue, LineageError
 from lineage.hub.client import Hub, answered
 from lineage.hub.rows import RELATIONS, is_repo
@@ -58,22 +58,23 @@ class Push(Answer):
 
 
 def plan(
-    connection: Connection, ref: Any, *, to: str | None = None, endpoint: str | None = None
+    database: Database, ref: Any, *, to: str | None = None, endpoint: str | None = None
 ) -> Push:
     """What a push of `ref` would change on the card of its repository: that of its `hf:` place, or
     `to`. Reads the card from the Hub, writes nothing. Raises InvalidValue where no one repository
     is meant, NoAccess and HubUnavailable."""
-    own = resolve(connection, ref)
-    record = ledger.record(connection, own)
+    left_out: list[str] = []
+    with database.read() as connection:
+        record = ledger.record(connection, resolve(connection, ref))
+        bases = _bases(connection, record.parents, left_out)
+        section = _section(connection, record)
     repo = to or _repo(record)
     if not is_repo(repo):
         raise InvalidValue(f"{repo!r} is no repository of the Hub: org/name.")
-    left_out: list[str] = []
     before = Hub(endpoint).card(repo)
     front, body = _split(before)
     card = _loaded(front, repo)
-    fields = _fields(connection, record, card, repo, left_out)
-    section = _section(connection, record)
+    fields = _fields(record, bases, card, repo, left_out)
     after = _joined(_with(front, card, fields), _with_section(body, section))
     return Push(repo, before, after, tuple(left_out))
 
@@ -88,8 +89,7 @@ def apply(
 ) -> Push:
     """Do what `plan` says: a pull request, or with `direct` a commit to main. Noted in the history.
     Nothing is sent where the card says it already."""
-    with store.database.read() as connection:
-        made = plan(connection, ref, to=to, endpoint=endpoint)
+    made = plan(store.database, ref, to=to, endpoint=endpoint)
     if not made.diff:
         return made
     from huggingface_hub import CommitOperationAdd
@@ -103,9 +103,12 @@ def apply(
             create_pr=not direct,
         )
     url = getattr(done, "pr_url", None) or str(done.commit_url)
-    with store.act() as act:
-        own = resolve(act.connection, ref)
-        act.event(own, "pushed", {"repo": made.repo, "url": url})
+    try:
+        with store.act() as act:
+            own = resolve(act.connection, ref)
+            act.event(own, "pushed", {"repo": made.repo, "url": url})
+    except LineageError as error:  # what was sent is there all the same
+        raise type(error)(f"{url} is made, and the history does not have it: {error}") from error
     return Push(made.repo, made.before, made.after, made.left_out, url)
 
 
@@ -125,15 +128,14 @@ def _repos(uris: Iterable[str]) -> list[str]:
 
 
 def _fields(
-    connection: Connection,
     record: Record,
+    bases: Sequence[str],
     card: Mapping[str, Any],
     repo: str,
     left_out: list[str],
 ) -> dict[str, Any]:
     """The fields of the card that the registry knows."""
     fields: dict[str, Any] = {}
-    bases = _bases(connection, record.parents, left_out)
     if bases:
         fields["base_model"] = bases[0] if len(bases) == 1 else bases
         relations = {SPELT.get(link.relation, link.relation) for link in record.parents}

@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from lineage import genome
@@ -29,6 +30,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UNKEPT = re.compile("[\x00\ud800-\udfff]")
+LONGEST = 200
+"""Characters of a part of a niche, or of a meter: PostgreSQL finds them by an index, which takes no
+text of any length."""
 
 
 @dataclass(slots=True)
@@ -53,7 +57,7 @@ def read(row: Mapping[str, Any], renamed: Mapping[str, str] | None = None) -> Re
     `siblings`, where it has them. Raises InvalidValue for a row without an id."""
     repo = row.get("id") or row.get("modelId")
     if not isinstance(repo, str) or not is_repo(repo):
-        raise InvalidValue(f"{repo!r} is no id of a model on the Hub: org/name.")
+        raise InvalidValue(f"{str(repo)[:200]!r} is no id of a model on the Hub: org/name.")
     card = row.get("cardData")
     card = card if isinstance(card, Mapping) else {}
     tags = row.get("tags") or ()
@@ -209,8 +213,8 @@ def time_of(value: Any) -> int | None:
 
 
 def _day(value: Any) -> str | None:
-    """The day of a time of the Hub, which is text, or a datetime in a table."""
-    day = value[:10] if isinstance(value, str) else str(value.date()) if value else ""
+    """The day of a time of the Hub, which is text, or a date in a table."""
+    day = str(value)[:10] if isinstance(value, (str, date)) else ""
     return day if _DAY.fullmatch(day) else None
 
 
@@ -227,7 +231,7 @@ def _tags(row: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, str]:
     if isinstance(later, str) and is_repo(later):
         tags[SUPERSEDED] = later
     if (gated := row.get("gated")) and gated != "false":
-        tags["gated"] = gated if isinstance(gated, str) else "true"
+        tags["gated"] = gated[:LONGEST] if isinstance(gated, str) else "true"
     return tags
 
 
@@ -318,6 +322,10 @@ def _score(
     if not words[0] or not words[1]:
         aside.append(f"a score of {number:g} tells no task or metric.")
         return
+    if max(map(len, words)) > LONGEST:
+        aside.append(f"a score of {number:g} is in a niche that begins with {words[0][:100]!r}, "
+                     "and whose name is too long.")  # fmt: skip
+        return
     niche = Niche(words[0], words[1], words[2])
     when = time_of(at)
     try:
@@ -338,7 +346,7 @@ def _emissions(repo: str, co2: Any, aside: list[str]) -> list[PowerCost]:
         aside.append(f"its co2_eq_emissions are no grams: {str(co2)[:100]!r}.")
         return []
     source = told.get("source")
-    meter = _UNKEPT.sub("", source).strip() if isinstance(source, str) else ""
+    meter = _UNKEPT.sub("", source).strip()[:LONGEST] if isinstance(source, str) else ""
     return [PowerCost(gco2e=grams, source="declared", meter=meter or None,
                       uuid=emissions_uuid(repo, grams))]  # fmt: skip
 
