@@ -21,10 +21,11 @@ from lineage.database import (
     Database,
     check,
     connect,
+    expect_known,
     locate,
     revision,
 )
-from lineage.errors import InvalidValue, LineageError, RegistryUnavailable, SchemaMismatch
+from lineage.errors import InvalidValue, LineageError, RegistryUnavailable
 
 Progress = Callable[[int, int], object]
 """Told how many pages of how many are copied."""
@@ -195,11 +196,7 @@ def _schema_of(source: Path) -> str:
         ) from error
     if row is None:
         raise InvalidValue(f"{source} is an SQLite file of something else. Name a backup.")
-    if row[0] not in schema.REVISIONS:
-        raise SchemaMismatch(
-            f"{source} was written by a newer lineage (schema {row[0]}; this one knows up to "
-            f"{schema.REVISIONS[-1]}). Install a newer checkpoint-lineage."
-        )
+    expect_known(row[0], source)
     return str(row[0])
 
 

@@ -20,12 +20,11 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.exc import OperationalError as SAOperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from lineage import schema
-from lineage.errors import NotAllowed, RegistryUnavailable, SchemaMismatch
+from lineage.errors import InvalidValue, NotAllowed, RegistryUnavailable, SchemaMismatch
 
 FOLDER = ".lineage"
 FILE = "registry.db"
@@ -40,7 +39,9 @@ MANY = 50
 """Rows from which COPY is faster than INSERT."""
 
 NO_PRIVILEGE = "42501"
-"""The code of PostgreSQL for what a user has no right to (its manual, appendix A)."""
+TOO_LARGE = "54000"
+"""Codes of PostgreSQL for what a user has no right to, and for what is larger than it can keep: a
+text in an index, for one (its manual, appendix A)."""
 
 _LEVEL = """CASE WHEN has_table_privilege({who}'edge', 'DELETE') THEN 3
   WHEN has_table_privilege({who}'event', 'INSERT') THEN 2
@@ -49,6 +50,9 @@ WHO_MAY = f"SELECT current_user, {_LEVEL.format(who='')}"
 ROLES_THAT_MAY = f"""SELECT {_LEVEL.format(who="oid, ")}, min(rolname) FROM pg_roles
   WHERE NOT rolcanlogin AND NOT rolsuper AND rolname !~ '^pg_' GROUP BY 1"""
 """What a role may do: 1 read, 2 record, 3 correct and cull; and a group role for each."""
+
+MAKERS_ALONE = ("must be owner", "denied for schema", "denied for database")
+"""What PostgreSQL says, to who may read, of what is for who made the registry and for no role."""
 
 NETWORK_FILE_SYSTEMS = frozenset(
     [
@@ -423,14 +427,20 @@ class Database:
             raise
 
     def _tell(self, error: Exception) -> None:
-        """Raise a fault of the database as RegistryUnavailable; do nothing for any other."""
-        if isinstance(error, SAOperationalError):
-            raise RegistryUnavailable(self._why(error.orig)) from None
+        """Raise a fault of the database as RegistryUnavailable, what it does not allow as
+        NotAllowed, what it cannot keep as InvalidValue; do nothing for any other."""
+        if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
+            error = error.orig  # what the driver raised
         if isinstance(error, sqlite3.DatabaseError):
             if not isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
                 raise RegistryUnavailable(self._why(error)) from error
         elif getattr(error, "sqlstate", None) == NO_PRIVILEGE:
             raise NotAllowed(self._role_needed(error)) from error
+        elif getattr(error, "sqlstate", None) == TOO_LARGE:
+            raise InvalidValue(
+                f"PostgreSQL keeps no name, tag or niche so long ({error}): up to some 2,000 "
+                "characters. Shorten it."
+            ) from error
         elif type(error).__module__.startswith("psycopg") and "OperationalError" in {
             kind.__name__ for kind in type(error).__mro__
         }:
@@ -444,13 +454,12 @@ class Database:
             has = dict(self.connection.rows(ROLES_THAT_MAY))
         except Exception:  # the connection is lost: the first sentence is true all the same
             user, level, has = self.address.url.username or "this user", 0, {}
-        needed = [has[one] for one in (2, 3) if one > level and one in has] if level else []
-        needed = needed or ([has[1]] if not level and 1 in has else [])
-        way = (
-            f"It takes the role {' or '.join(needed)}: ask who administers the database."
-            if needed
-            else "Ask who made the registry; `lineage db roles` shows which roles it can have."
-        )
+        enough = (2, 3) if level else (1,)
+        needed = [has[one] for one in enough if one > level and one in has]
+        if needed and not (level and any(sign in said for sign in MAKERS_ALONE)):
+            way = f"It takes the role {' or '.join(needed)}: ask who administers the database."
+        else:
+            way = "Ask who made the registry; `lineage db roles` shows which roles it can have."
         return f"{user} may not do this in {self.address} ({said}). {way}"
 
     def _why(self, error: BaseException | None) -> str:
@@ -475,6 +484,7 @@ _FAULTS = (
     ("readonly database", "is read-only: check the permissions of the file and its folder"),
     ("unable to open", "cannot be opened: check that the folder exists and is yours"),
     ("disk is full", "could not grow: the disk is full. Nothing of this write was kept"),
+    ("No space left", "could not grow: the disk is full. Nothing of this write was kept"),
     ("not a database", "is not a lineage registry: another kind of file. Choose another --db"),
     ("disk I/O error", "met a disk error. Nothing of this write was kept"),
     ("malformed", "is damaged; restore a backup"),
@@ -521,15 +531,21 @@ def check(database: Database, create: bool) -> None:
                 f"{database.address} holds no registry. `lineage init` makes one there."
             )
         _create(database)
-    elif found not in schema.REVISIONS:
-        raise SchemaMismatch(
-            f"{database.address} was written by a newer lineage (schema {found}; this one knows "
-            f"up to {schema.REVISIONS[-1]}). Install a newer checkpoint-lineage."
-        )
-    elif found != schema.REVISIONS[-1]:
+        return
+    expect_known(found, database.address)
+    if found != schema.REVISIONS[-1]:
         raise SchemaMismatch(
             f"{database.address} has schema {found}, and this lineage needs "
             f"{schema.REVISIONS[-1]}. `lineage db upgrade` brings it up to date, keeping a copy."
+        )
+
+
+def expect_known(found: str, where: object) -> None:
+    """SchemaMismatch where the schema that was found somewhere is of a newer lineage."""
+    if found not in schema.REVISIONS:
+        raise SchemaMismatch(
+            f"{where} was written by a newer lineage (schema {found}; this one knows up to "
+            f"{schema.REVISIONS[-1]}). Install a newer checkpoint-lineage."
         )
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import Table
 from sqlalchemy.engine import URL
 
 from lineage import chain, copying, schema
-from lineage.database import Connection, Database
+from lineage.database import Connection, Database, expect_known
 from lineage.errors import InvalidValue, RegistryUnavailable, SchemaMismatch
 
 Progress = Callable[[int, int], object]
@@ -160,11 +160,7 @@ def opened(file: Path) -> Dump:
     dump = Dump(file, spaces[0])
     with _rows(dump, schema.version) as (_, _, rows):
         found = b"".join(rows).decode().strip()
-    if found not in schema.REVISIONS:
-        raise SchemaMismatch(
-            f"{file} was written by a newer lineage (schema {found}; this one knows up to "
-            f"{schema.REVISIONS[-1]}). Install a newer checkpoint-lineage."
-        )
+    expect_known(found, file)
     if found != schema.REVISIONS[-1]:
         raise SchemaMismatch(
             f"{file} has schema {found}, and this lineage restores {schema.REVISIONS[-1]}. Bring "

@@ -3,10 +3,13 @@ refusal, a full disk or a kill leaves a registry whole, with a sentence for the 
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import signal
 import sqlite3
 import stat
+import string
 import subprocess
 import sys
 import threading
@@ -23,7 +26,8 @@ from disks import fill_up, small_disk, without_privileges
 import lineage
 from lineage import database
 from lineage.database import file_system, locate
-from lineage.errors import RegistryUnavailable
+from lineage.errors import InvalidValue, RegistryUnavailable
+from lineage.formats.jsonl import import_lines
 
 # ---- Where it is
 
@@ -521,6 +525,23 @@ def test_a_lost_connection_is_said_and_the_next_one_works(postgres: str) -> None
             registry.register(name="more")
         registry.register(name="more")
         assert len(registry.find()) == 2
+
+
+def test_what_postgresql_cannot_keep_is_told_and_stops_nothing_else(postgres: str) -> None:
+    """An index of PostgreSQL takes no text of any length; SQLite does."""
+    drawn = random.Random(1)
+    long = "".join(drawn.choices(string.ascii_letters, k=20_000))  # it packs texts that repeat
+    lines = [
+        {"name": "before"}, {"name": long}, {"name": "tagged", "tags": {"prompt": long}},
+        {"name": "scored", "fitness": [{"task": long, "metric": "acc", "value": 1}]},
+        {"name": "after"},
+    ]  # fmt: skip
+    with lineage.open(postgres) as registry:
+        with pytest.raises(InvalidValue, match="keeps no name, tag or niche so long"):
+            registry.register(name=long)
+        done = import_lines(registry.store, map(json.dumps, lines))
+        assert [one.line for one in done.first] == [2, 3, 4]
+        assert {one.name for one in registry.find()} == {"before", "after"}
 
 
 def test_a_server_that_is_not_there_is_said() -> None:

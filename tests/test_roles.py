@@ -12,16 +12,19 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hub_server import World, serving
 from sqlalchemy.engine import make_url
 from training import OneJoule, save
 
 import lineage
 from lineage import schema, spool
+from lineage.backup import restore
 from lineage.cli import main
 from lineage.errors import NotAllowed
 from lineage.integrations import recorder as recording
 from lineage.roles import INDEX, RECORDED, ROLES, UPDATED, quoted, roles
 from lineage.store import mark
+from lineage.upgrade import upgrade
 
 PREFIX = 'team "é; x'
 """A prefix that is no identifier unless it is quoted."""
@@ -183,6 +186,38 @@ def test_only_an_owner_culls(people: dict[str, str]) -> None:
             other.restore("loser")
         registry.restore("loser")
         assert (place / "model.safetensors").exists()
+
+
+def test_a_push_that_the_history_cannot_have_says_what_was_made(people: dict[str, str]) -> None:
+    world = World()
+    world.add("me/old")
+    with (
+        serving(world),
+        lineage.open(people["reader"]) as registry,
+        pytest.raises(NotAllowed, match=r"/discussions/1 is made, and the history"),
+    ):
+        registry.hub_push("old", to="me/old", endpoint=world.url)
+    assert len(world.commits) == 1
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_who_made_a_registry_restores_over_it(
+    people: dict[str, str], role: str, tmp_path: Path
+) -> None:
+    with lineage.open(tmp_path / "kept.db") as kept:
+        kept.register(name="kept", digest="9" * 64)
+    with pytest.raises(NotAllowed, match=r"denied for database.* Ask who made the registry"):
+        restore(tmp_path / "kept.db", people[role])
+    with lineage.open(people["maker"]) as registry:
+        assert registry.get("base").name == "base"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_who_made_a_registry_upgrades_it(people: dict[str, str], role: str) -> None:
+    with lineage.open(people["maker"]) as registry:
+        registry.database.connection.execute("UPDATE alembic_version SET version_num = '0002'")
+    with pytest.raises(NotAllowed, match=r"denied for schema.* Ask who made the registry"):
+        upgrade(people[role])
 
 
 def test_every_table_is_somebodys() -> None:
