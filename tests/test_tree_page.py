@@ -644,6 +644,39 @@ def test_twenty_thousand_are_drawn_from_afar_and_from_near(show: Show) -> None:
     page.locator("#map").wait_for(state="hidden")
 
 
+DRAWN = """
+const clear = CanvasRenderingContext2D.prototype.clearRect;
+window.drawn = 0;
+CanvasRenderingContext2D.prototype.clearRect = function (...box) {
+  if (this.canvas.id === "canvas") window.drawn += 1;
+  clear.apply(this, box);
+};"""
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_first_picture_is_drawn_once(show: Show, page: Page, width: int) -> None:
+    """What is written around the plate takes its room beforehand."""
+    page.set_viewport_size({"width": width, "height": 844})
+    page.add_init_script(DRAWN)
+    show(many(4000))
+    rows(page)
+    assert page.evaluate("window.drawn") == 1
+
+
+def test_the_longest_of_many_names_is_not_cut(show: Show) -> None:
+    family = many(4000)
+    member, name = family.members[3999], "run/checkpoint-3999-the-longest"
+    long = replace(member, organism=replace(member.organism, name=name))
+    page = show(replace(family, members={**family.members, 3999: long}))
+    room, wide = page.evaluate("""name => {
+      const pen = new OffscreenCanvas(1, 1).getContext("2d");
+      pen.font = `13px ${getComputedStyle(document.body).fontFamily}`;
+      const { width } = document.querySelector(".head.name").style;
+      return [parseFloat(width), pen.measureText(name).width];
+    }""", name)  # fmt: skip
+    assert room >= wide + 10
+
+
 def test_wheel_drag_pinch_and_map_move_the_window(show: Show) -> None:
     page = show(many(1000))
     first = names(page)

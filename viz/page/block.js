@@ -4,7 +4,7 @@ const BYTES = { u8: [1, Uint8Array], u32: [4, Uint32Array], f32: [4, Float32Arra
 
 /** A deflated block as {...head, column by name}. */
 export async function unpack(deflated) {
-  const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const stream = new Response(deflated).body.pipeThrough(new DecompressionStream("deflate-raw"));
   return read(new Uint8Array(await new Response(stream).arrayBuffer()));
 }
 

@@ -18,7 +18,7 @@ export function controls(app) {
     at(id).addEventListener("click", act);
   for (const [id, act] of [["save-svg", () => app.saveSvg()], ["save-png", () => app.savePng()], ["copy-newick", () => app.copyNewick()], ["print", () => window.print()]])
     at(id).addEventListener("click", () => { act(); closeMenus(); });
-  menus();
+  menus(app);
   document.addEventListener("keydown", (event) => onKey(app, event));
 }
 
@@ -26,19 +26,19 @@ export function controls(app) {
 export function fill(app) {
   axisChoice(app);
   colourChoice(app);
-  viewMenu(app);
-  filterMenu(app);
+  for (const [id, write] of Object.entries(MENUS)) if (!at(id).hidden) write(app);
   timeBar(app);
   at("plan").hidden = !app.forest.flags.some((flag) => flag & (PROPOSED | GUARDED));
 }
 
 /** A button and the box it opens; one at a time, closed by Escape and by a click elsewhere. */
-function menus() {
+function menus(app) {
   for (const button of document.querySelectorAll("[aria-controls$='-menu']")) {
     const box = at(button.getAttribute("aria-controls"));
     button.addEventListener("click", () => {
       const open = box.hidden;
       closeMenus();
+      if (open) MENUS[box.id]?.(app);
       box.hidden = !open;
       button.setAttribute("aria-expanded", String(open));
       if (open) box.querySelector("input, select, button")?.focus();
@@ -151,6 +151,9 @@ function filterMenu(app) {
   );
 }
 
+/** Menus that are written when they are opened. */
+const MENUS = { "view-menu": viewMenu, "filter-menu": filterMenu };
+
 /** The slider that grows the tree. */
 function timeBar(app) {
   const { forest, view } = app, slider = at("time");
@@ -241,7 +244,7 @@ function legend(app) {
   const { theme } = app;
   app.used ??= usedBy(app.forest);
   at("signs").replaceChildren(...signs(app).map(({ shape, mark, text }) => make("li", {}, shape ? shape() : null, mark ? make("span", {}, make(mark, {}, text.split(":")[0]), text.slice(text.indexOf(":"))) : text)));
-  const { legend: scale } = app.scene.paint;
+  const { legend: scale } = app.colours;
   const parts = typeof scale === "string" ? [scale] : Array.isArray(scale)
     ? scale.map(([colour, word]) => make("span", { className: "kind" }, swatch(colour), make("bdi", {}, short(word || "none", 24))))
     : [`${short(scale.what, 36)}${scale.what ? ": " : ""}${scale.low}`, make("span", { className: "swatches" }, ...theme.swatches.map(swatch)), scale.high];

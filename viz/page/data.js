@@ -13,4 +13,8 @@ export const drawn = () => block("drawn");
 export const details = () => (opened ??= block("details"));
 let opened;
 
-const block = (id) => unpack(Uint8Array.from(atob(document.getElementById(id).textContent), (character) => character.charCodeAt(0)));
+function block(id) {
+  const text = atob(document.getElementById(id).textContent), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i += 1) bytes[i] = text.charCodeAt(i);
+  return unpack(bytes);
+}

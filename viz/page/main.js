@@ -45,14 +45,17 @@ async function start() {
   theme(localTheme());
   app.theme = readTheme();
   widen();
-  measure();
-  relay();
+  search(app);
+  app.lines = arrange(forest, app.view);
   if (needsDetails(app.view)) await app.open();
+  app.colours = colouring(app.forest, app.view, app.theme, app.details);
+  controls(app);
+  tellControls(app);
+  measure();  // once what stands around the plate has its room
+  compose();
   if (forest.window) await settle();
   else if (!app.moved) firstView();
   lightUp();
-  controls(app);
-  search(app);
   listen();
   tell();
   plate.dataset.ready = "true";
@@ -274,7 +277,7 @@ function compose() {
   const atX = (value) => MARGIN + turn(value) * scale - view.px;
   let mostPower = 0;
   for (let i = 0; i < forest.n; i += 1) if (forest.power[i] > mostPower) mostPower = forest.power[i];
-  const paintBy = colouring(forest, view, theme, app.details);
+  const paintBy = app.colours = colouring(forest, view, theme, app.details);
   let levels = null, long = null;
   app.scene = {
     forest, view, lines, geo, theme, sure, atX, low, high, xs: (i) => atX(along[i]), valueAt: (x) => (scale ? back((x + view.px - MARGIN) / scale) : low), log,
@@ -502,7 +505,7 @@ app.open = async () => {
     const { forest } = app;
     let found;
     try { found = await openDetails(); } catch (error) { if (!server) throw error; }
-    if (found && app.forest === forest) { app.details = found; compose(); lightUp(); }
+    if (found && app.forest === forest) { app.details = found; if (app.scene) { compose(); lightUp(); } }
     else if (!found) { await new Promise((done) => setTimeout(done, PAUSE)); if (forest.window) await anew(); else take(plant(await drawn())); }  // the registry went on
   }
   return app.details;
@@ -860,12 +863,12 @@ function repaint() {
   tell();
 }
 
-/** The columns of names and of vital status are as wide as theirs need. */
+/** The columns of names and of vital status are as wide as theirs need; of names the longest are measured. */
 function widen() {
-  const { forest } = app, pen = canvas.getContext("2d"), every = Math.max(1, Math.floor(forest.n / 3000));
+  const { forest } = app, pen = canvas.getContext("2d");
   let name = 70, status = 90;
   pen.font = `650 13px ${app.theme.font}`;
-  for (let i = 0; i < forest.n; i += every) name = Math.max(name, pen.measureText(forest.name[i].slice(0, 60)).width);
+  for (const one of [...forest.name].sort((a, b) => b.length - a.length).slice(0, 64)) name = Math.max(name, pen.measureText(one.slice(0, 60)).width);
   pen.font = `12px ${app.theme.font}`;
   for (const flags of new Set(forest.flags)) if (!(flags & BUNDLE)) status = Math.max(status, pen.measureText(marked(forest, flags)).width);
   const before = forest.window ? app.wide : null;  // from window to window columns only grow

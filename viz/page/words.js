@@ -4,7 +4,8 @@
 export const figure = (value, digits) =>
   (Number.isInteger(value) || Math.abs(value) >= 10 ** (1 - digits) ? value.toFixed(digits) : value.toPrecision(2));
 
-export const count = (number) => number.toLocaleString("en");
+/** A whole number, its thousands apart; toLocaleString would load all that is known of languages first. */
+export const count = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 
 export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
