@@ -90,7 +90,7 @@ def groups(size: Size, folder: Path, with_mlflow: bool) -> Groups:
         yield writing.chained(folder, size.singles)
         if with_mlflow:
             yield peers.mlflow(folder, size.mlflow)
-        yield writing.growth(folder, small(), large(), sizes, size.singles)
+        yield writing.growth(small(), large(), sizes, size.singles)
         yield writing.bulk(folder, size.bulk, 5)
         yield crowd.crowd(folder, *size.crowd)
         yield importing.table(folder, size.table, 3)

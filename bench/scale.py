@@ -51,13 +51,13 @@ def growth(folder: Path, sizes: tuple[int, int], rounds: int) -> list[Figure]:
         if not path.exists():
             generate.write(path, generate.hub(size), events=False)
         taken = time.perf_counter() - begin
-        measured = _in_a_process(path, size, rounds)
+        measured = _in_a_process(path, rounds)
         known.append(measured | {"written_s": taken, "bytes": path.stat().st_size / size})
     return figures(sizes, *known)
 
 
-def _in_a_process(path: Path, size: int, rounds: int) -> dict[str, Any]:
-    code = f"from bench.scale import ask; ask({str(path)!r}, {size}, {rounds})"
+def _in_a_process(path: Path, rounds: int) -> dict[str, Any]:
+    code = f"from bench.scale import ask; ask({str(path)!r}, {rounds})"
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT
     )
@@ -65,7 +65,7 @@ def _in_a_process(path: Path, size: int, rounds: int) -> dict[str, Any]:
     return found
 
 
-def ask(path: str, size: int, rounds: int) -> None:
+def ask(path: str, rounds: int) -> None:
     """Ask a registry all questions, and print medians in seconds, and peaks in bytes, as JSON."""
     held = database.connect(path, create=False)
     bare = raw.connect(Path(path))

@@ -115,7 +115,7 @@ def _append_unchained(connection: Connection, events: Iterable[tuple[Any, ...]])
     )
 
 
-def growth(folder: Path, small: Path, large: Path, sizes: tuple[int, int], rounds: int) -> Figure:
+def growth(small: Path, large: Path, sizes: tuple[int, int], rounds: int) -> Figure:
     """The same registration in a small and a large registry, below parents all over it."""
     chance = random.Random(3)
     with lineage.open(large, command="bench") as ours, lineage.open(small, command="bench") as less:

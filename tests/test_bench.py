@@ -105,7 +105,7 @@ def test_generated_ranks_are_those_that_lineage_computes(tmp_path):
 
 def test_writing(registries, sizes, tmp_path):
     done = [writing.one(tmp_path, 5), writing.bulk(tmp_path, 100, 2, batch=40)]
-    done.append(writing.growth(tmp_path, *registries, sizes, 5))
+    done.append(writing.growth(*registries, sizes, 5))
     done.append(writing.chained(tmp_path, 5))
     assert all(one.raw["ratio"] > 0 for one in done)
 

@@ -482,7 +482,7 @@ class _Checker:
             self.wrong("", "[[score]] needs either a niche (task/metric), or a task and a metric.")
             return None
         self._direction_known(given)
-        value, niche = gets.pop("value", None), _niche(gets, self.map.unknown)
+        value, niche = gets.pop("value", None), _niche(gets)
         if value is None or niche is None:
             return None
 
@@ -695,7 +695,7 @@ def _listed(spec: Any) -> list[str]:
     return [one for one in found if isinstance(one, str)]
 
 
-def _niche(gets: dict[str, Get], unknown: frozenset[str]) -> Get | None:
+def _niche(gets: dict[str, Get]) -> Get | None:
     """What reads the task and the metric of a score; taken out of `gets`."""
     niche, task, metric = (gets.pop(key, None) for key in ("niche", "task", "metric"))
     if niche is not None:

@@ -264,7 +264,7 @@ class Relating:
         settled: set[tuple[str, str]] = set()
         for own, others in sorted(partners.items()):
             if holders[own].found is not None:
-                self._confirm(holders[own], others, settled, holders)
+                self._confirm(holders[own], others, settled)
         for own, others in sorted(partners.items()):
             if holders[own].found is not None:
                 self._merged(holders[own], others, holders, shared, settled)
@@ -325,9 +325,8 @@ class Relating:
         )
 
     def _confirm(
-        self, own: _Holder, others: Mapping[str, int], settled: set[tuple[str, str]],
-        holders: Mapping[str, _Holder],
-    ) -> None:  # fmt: skip
+        self, own: _Holder, others: Mapping[str, int], settled: set[tuple[str, str]]
+    ) -> None:
         """Tensors confirm a parent that a file named."""
         assert own.found is not None
         for link in list(self.result.links.get(own.found.candidate.place, ())):
