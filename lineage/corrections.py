@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from lineage import chain
@@ -16,27 +15,21 @@ from lineage.organism import PERS, PHASES, Niche, PowerCost, Score, one_of, text
 from lineage.references import resolve
 from lineage.registration import FACTS
 from lineage.store import (
-    EPOCH,
     POWER_KEYS,
     REGISTRATION,
     Act,
     Store,
+    iso,
+    known_link,
     power_body,
     score_body,
 )
-
-EVIDENCE_KEYS = ("relation", "evidence", "confidence", "weight")
 
 
 def why(reason: str, what: str) -> str:
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidValue(f"say why {what} is retracted: the reason is kept with it.")
     return text(reason, "the reason")
-
-
-def iso(at: int) -> str:
-    """Microseconds since 1970 as ISO 8601, exactly."""
-    return (EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")
 
 
 # ---- Scores
@@ -131,22 +124,6 @@ def retract_link(store: Store, child: Any, parent: Any, reason: str) -> int:
         told = {"what": "link", "ref": act.label(other), "was": was, "needed": needed}
         act.event(own, "retracted", {**told, "reason": reason})
         return chain.head(act.connection)[0]
-
-
-def known_link(act: Act, own: int, other: int) -> tuple[list[dict[str, Any]], bool]:
-    """Every evidence of a link, and whether the child needs the parent to run."""
-    rows = act.connection.rows(
-        f"""SELECT e.needed, {", ".join(f"v.{key}" for key in EVIDENCE_KEYS)} FROM edge e
-            JOIN evidence v ON v.child = e.child AND v.parent = e.parent
-            WHERE e.child = ? AND e.parent = ? ORDER BY v.relation, v.evidence""",
-        (own, other),
-    )
-    if not rows:
-        raise NotFound(
-            f"{act.label(other)} is not a parent of {act.label(own)}: there is no such link."
-        )
-    was = [dict(zip(EVIDENCE_KEYS, values, strict=True)) for _, *values in rows]
-    return was, bool(rows[0][0])
 
 
 # ---- Registrations

@@ -68,6 +68,11 @@ def micros(at: datetime) -> int:
     return int((at - EPOCH) / timedelta(microseconds=1))
 
 
+def iso(at: int) -> str:
+    """Microseconds since 1970 as ISO 8601, exactly."""
+    return (EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")
+
+
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -706,24 +711,31 @@ def link_body(ref: str, relation: str, how: Parent) -> dict[str, Any]:
     return {key: value for key, value in body.items() if value is not None}
 
 
+EVIDENCE_KEYS = ("relation", "evidence", "confidence", "weight")
+
+
+def known_link(act: Act, own: int, other: int) -> tuple[list[dict[str, Any]], bool]:
+    """Every evidence of a link, and whether the child needs the parent to run."""
+    rows = act.connection.rows(
+        f"""SELECT e.needed, {", ".join(f"v.{key}" for key in EVIDENCE_KEYS)} FROM edge e
+            JOIN evidence v ON v.child = e.child AND v.parent = e.parent
+            WHERE e.child = ? AND e.parent = ? ORDER BY v.relation, v.evidence""",
+        (own, other),
+    )
+    if not rows:
+        raise NotFound(
+            f"{act.label(other)} is not a parent of {act.label(own)}: there is no such link."
+        )
+    was = [dict(zip(EVIDENCE_KEYS, values, strict=True)) for _, *values in rows]
+    return was, bool(rows[0][0])
+
+
 def unlink(store: Store, child: Any, parent: Any) -> int:
     """Remove the link between two organisms; the event keeps what was known of it."""
     with store.act() as act:
         own, other = resolve(act.connection, child), resolve(act.connection, parent)
-        known = act.connection.rows(
-            """SELECT v.relation, v.evidence, v.confidence, v.weight, e.needed FROM edge e
-               JOIN evidence v ON v.child = e.child AND v.parent = e.parent
-               WHERE e.child = ? AND e.parent = ? ORDER BY v.relation, v.evidence""",
-            (own, other),
-        )
-        if not known:
-            raise NotFound(
-                f"{act.label(other)} is not a parent of {act.label(own)}: nothing to unlink."
-            )
+        was, needed = known_link(act, own, other)
         act.remove_link(own, other)
-        keys = ("relation", "evidence", "confidence", "weight")
-        was = [dict(zip(keys, row, strict=False)) for row in known]
-        needed = bool(known[0][-1])
         act.event(own, "unlinked", {"ref": act.label(other), "was": was, "needed": needed})
     return own
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lineage import chain
-from lineage.corrections import COST, cost_of, give_name, iso, known_link, reinstate_registration
+from lineage.corrections import COST, cost_of, give_name, reinstate_registration
 from lineage.database import Connection
 from lineage.errors import InvalidValue, LineageError, NotFound
 from lineage.organism import Parent
 from lineage.references import resolve
-from lineage.store import POWER_KEYS, Act, Store, is_needed, link_body, power_body
+from lineage.store import POWER_KEYS, Act, Store, is_needed, iso, known_link, link_body, power_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,18 +274,17 @@ def _cost_row(act: Act, what: Undone) -> tuple[int, int]:
 
 def _scored(act: Act, what: Undone) -> Left:
     number, _, at = _score_row(act, what)
-    reason = f"event {what.id} was undone"
-    act.strike("fitness", {number: what.own}, reason)
-    told = {"what": "score", **what.body, "at": iso(at), "reason": reason}
-    told.pop("undoes", None)
-    return [(what.own, "retracted", told)]
+    return _struck(act, what, "score", "fitness", number, at)
 
 
 def _metered(act: Act, what: Undone) -> Left:
-    number, at = _cost_row(act, what)
+    return _struck(act, what, "cost", "power", *_cost_row(act, what))
+
+
+def _struck(act: Act, what: Undone, part: str, table: str, number: int, at: int) -> Left:
     reason = f"event {what.id} was undone"
-    act.strike("power", {number: what.own}, reason)
-    told = {"what": "cost", **what.body, "at": iso(at), "reason": reason}
+    act.strike(table, {number: what.own}, reason)
+    told = {"what": part, **what.body, "at": iso(at), "reason": reason}
     told.pop("undoes", None)
     return [(what.own, "retracted", told)]
 

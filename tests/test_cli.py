@@ -21,9 +21,11 @@ import pytest
 
 import lineage
 from lineage import ledger, references, store
-from lineage.cli import listing, main, reading
+from lineage.cli import drawing, listing, main, reading
 from lineage.organism import Score
 from lineage.registry import Registry
+from lineage.trees import axis, sheet, tint
+from lineage.trees.family import ORDERS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -497,8 +499,13 @@ def test_an_empty_list_is_said_at_a_terminal_and_is_no_failure(empty: Path) -> N
     assert ask("ls", "--json").out == "[]\n"
 
 
-def test_the_sorts_are_those_of_the_ledger() -> None:
+def test_what_may_be_chosen_is_what_there_is() -> None:
+    """A command that is asked for help alone does not read how lists are sorted and trees drawn."""
     assert reading.SORTS == ledger.SORTS
+    assert drawing.ORDERS == ORDERS
+    assert drawing.LAYOUTS == sheet.LAYOUTS
+    assert tuple(axis.LABELS) == drawing.AXES
+    assert drawing.COLOURS == tint.TINTS
 
 
 ORGANISM = {

@@ -43,7 +43,6 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
 from importlib.resources import files as resources
 from typing import Any, BinaryIO
 
@@ -54,7 +53,7 @@ from lineage.formats.line import NUMBERS, encode, escaped
 from lineage.organism import Parent
 from lineage.registration import FACTS
 from lineage.shown import UNSAFE
-from lineage.store import EPOCH, Store, is_needed
+from lineage.store import Store, is_needed, iso
 
 
 def schema() -> str:
@@ -160,9 +159,7 @@ def _known(**values: Any) -> dict[str, Any]:
 
 
 def _iso(at: int | None) -> str | None:
-    if at is None:
-        return None
-    return (EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")
+    return None if at is None else iso(at)
 
 
 def _by_organism(

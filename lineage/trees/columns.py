@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lineage.organism import Niche, Score
 from lineage.shown import counted, shown
 from lineage.trees import words
-from lineage.trees.family import Branch, Family, Member
+from lineage.trees.family import Family, Member
 from lineage.trees.heat import MANY
 from lineage.trees.layout import Layout, Row, arrange
 from lineage.trees.window import Spread, Window
@@ -292,7 +292,8 @@ class _Sheet:
     def _links(self, block: Block) -> None:
         """The links to further parents, and the shares of main parents where there are several."""
         links = sorted(self.layout.further, key=lambda link: self.at[link.child])
-        shares = _shares(self.family, {link.child for link in links})
+        children = {link.child for link in links}
+        shares = words.shares_of(one for one in self.family.branches if one.child in children)
         block.numbers("further.child", "u32", [self.at[link.child] for link in links])
         block.numbers("further.parent", "u32", [self.at[link.parent] for link in links])
         block.words("further.relation", [link.relation for link in links])
@@ -395,18 +396,6 @@ def _steps(pairs: Sequence[tuple[int, int]]) -> list[int]:
         steps.append(row if one != group else row - last)
         group, last = one, row
     return steps
-
-
-def _shares(family: Family, children: set[int]) -> dict[tuple[int, int], str]:
-    links: dict[int, list[Branch]] = {}
-    for link in family.branches:
-        if link.child in children:
-            links.setdefault(link.child, []).append(link)
-    return {
-        (link.child, link.parent): share
-        for all_links in links.values()
-        for link, share in zip(all_links, words.shares(all_links), strict=True)
-    }
 
 
 def _born(member: Member) -> int | None:

@@ -14,7 +14,7 @@ from pyvis.network import Network
 from lineage.organism import Niche, Score
 from lineage.shown import joules, shown
 from lineage.trees import words
-from lineage.trees.family import Branch, Family, Member
+from lineage.trees.family import Family, Member
 from lineage.trees.folding import Line, apart, fold, generations, links, made
 from lineage.trees.layout import Layout, arrange
 from lineage.trees.pages import digest, fill
@@ -119,7 +119,7 @@ def _network(
         network.add_node(at, label=" ", shape=shape, x=born[at], y=at, physics=False)
         if line.more and line.above is not None:
             network.add_edge(line.above, at, main=True, share="", width=1)
-    shares = _shares(family)
+    shares = words.shares_of(family.branches)
     for parent, child, link in links(family, lines):
         line = lines[child]
         hangs = line.above == parent
@@ -133,17 +133,6 @@ def _network(
             width=abs(told.weight) if told.weight is not None else 1,
         )
     return network
-
-
-def _shares(family: Family) -> dict[tuple[int, int], str]:
-    links: dict[int, list[Branch]] = {}
-    for link in family.branches:
-        links.setdefault(link.child, []).append(link)
-    return {
-        (link.child, link.parent): share
-        for all_links in links.values()
-        for link, share in zip(all_links, words.shares(all_links), strict=True)
-    }
 
 
 def _niche(family: Family, niche: Niche) -> dict[str, Any]:

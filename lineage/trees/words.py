@@ -74,6 +74,18 @@ def shares(links: Sequence[Branch]) -> list[str]:
     ]  # fmt: skip
 
 
+def shares_of(links: Iterable[Branch]) -> dict[tuple[int, int], str]:
+    """By child and parent, the share of a link among all of that child."""
+    of: dict[int, list[Branch]] = {}
+    for link in links:
+        of.setdefault(link.child, []).append(link)
+    return {
+        (link.child, link.parent): share
+        for alike in of.values()
+        for link, share in zip(alike, shares(alike), strict=True)
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """How a column of figures is written: so many digits after the point, so wide. What is left
