@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -275,8 +276,39 @@ def test_graphml_with_entities_or_broken_is_refused(tmp_path: Path) -> None:
     bomb = '<?xml version="1.0"?><!DOCTYPE g [<!ENTITY a "aaaa">]><graphml>&a;</graphml>'
     (tmp_path / "bomb.graphml").write_text(bomb)
     (tmp_path / "cut.graphml").write_text("<graphml><graph>")
-    assert "document type" in run("import", "bomb.graphml", "--db", "z.db").stderr
+    (tmp_path / "late.graphml").write_text(bomb.replace("<!D", f"<!--{' ' * 70_000}--><!D"))
+    (tmp_path / "wide.graphml").write_text(bomb.replace(' version="1.0"', ' version="1.0" '
+                                           'encoding="UTF-16"'), "utf-16")  # fmt: skip
+    for name in ("bomb", "late", "wide"):
+        assert "document type" in run("import", f"{name}.graphml", "--db", "z.db").stderr
     assert "no GraphML" in run("import", "cut.graphml", "--db", "z.db").stderr
+    (tmp_path / "plot.graphml").write_text("<svg/>")
+    assert "it begins with <svg>" in run("import", "plot.graphml", "--db", "z.db").stderr
+
+
+def test_what_a_graph_cannot_mean_is_set_aside_and_the_rest_comes_in(tmp_path: Path) -> None:
+    graph = nx.DiGraph()
+    graph.add_node("wrong", parameters="many")
+    graph.add_node("huge", parameters=str(9 * 10**40))
+    graph.add_node("version", name="n", version="²" * 5000)
+    graph.add_node("deep", fitness="[" * 100_000, tags="[1]")
+    graph.add_node("fine", parameters=7e9, bytes=float("nan"), training_joules=12.0)
+    graph.add_node("heavy")
+    graph.add_edge("fine", "heavy", weight="a third")
+    graph.add_edge("fine", "deep", weight=0.5)
+    nx.write_graphml(graph, tmp_path / "zoo.graphml")
+    done = run("import", "zoo.graphml", "--db", "z.db")
+    assert done.exit_code == 1
+    assert "3 nodes or links were set aside" in done.stderr
+    for node, value in ((1, '"many"'), (2, "9" + "0" * 40), (6, '"a third"')):
+        assert re.search(rf"^  node {node}: .*{value}", done.stderr, re.MULTILINE)
+    with lineage.open("z.db") as registry:
+        fine = registry.record("zoo/fine")
+        assert (fine.organism.parameters, fine.organism.bytes) == (7_000_000_000, None)
+        assert [cost.joules for cost in fine.power] == [12.0]
+        assert {one.name for one in registry.descendants("zoo/fine")} == {"zoo/deep"}
+        assert registry.record("zoo/deep").tags["tags"] == "[1]"
+        assert registry.get("n").version == 1
 
 
 # ---- the ALife standard
@@ -305,9 +337,31 @@ def test_a_phylogeny_of_somebody_else(tmp_path: Path) -> None:
     with lineage.open("z.db") as registry:
         assert {one.name for one in registry.ancestors("run7/2")} == {"run7/0", "run7/1"}
         assert registry.record("run7/2").tags == {"origin_time": "9", "taxon_label": "x"}
+    (tmp_path / "bad.csv").write_bytes(
+        b"id,ancestor_list,name,version,fitness\r\n1,[none],caf\xe9,1,\r\n2,[none],ok,\xc2\xb2,\r\n"
+        b"3,[2]\r\n4,[2],scored,,much\r\n,[2],,,\r\n6,[2],late,,\r\n7,\"[2],cut,,\r\n8,[2],,,\r\n"
+    )
+    refused = run("import", "bad.csv", "--format", "alife", "--db", "bad.db")
+    assert refused.exit_code == 1
+    for line, reason in ((2, "not of its encoding"), (4, "2 cells, and the header 5"),
+                         (5, "'much'|\"much\""), (6, "no id"), (8, "quote not closed")):
+        assert re.search(rf"^  line {line}: .*({reason})", refused.stderr, re.MULTILINE)
+    with lineage.open("bad.db") as registry:
+        assert {one.name for one in registry.find(ghosts=True)} == {"ok", "late"}
+        assert {one.name for one in registry.ancestors("late")} == {"ok"}
     (tmp_path / "no.csv").write_text("a,b\n1,2\n")
     assert "no column ancestor_list and id" in run(
         "import", "no.csv", "--format", "alife", "--db", "z.db").stderr  # fmt: skip
+
+
+def test_a_format_is_known_by_the_ending_of_its_file(registry: lineage.Registry) -> None:
+    db = registry.database.address.file
+    for name, begins in (("x.graphml", "<?xml"), ("x.gexf", "<?xml"), ("x.txt", '{"name"')):
+        assert run("export", "-o", name, "--db", str(db)).exit_code == 0
+        assert Path(name).read_text("utf-8").startswith(begins)
+    told = run("import", "x.gexf", "--db", "z.db")
+    assert told.exit_code == 1
+    assert "is x.gexf JSON Lines?" in told.stderr
 
 
 # ---- provenance

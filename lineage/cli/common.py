@@ -293,3 +293,8 @@ def status_line() -> Iterator[Callable[[Callable[[float], str]], None]]:
     finally:
         if told != start:
             click.echo("\r\033[K", err=True, nl=False)
+
+
+def rate(count: int, what: str) -> Callable[[float], str]:
+    """The words of a `status_line`: how many, and how many a second."""
+    return lambda seconds: f"{count:,} {what}, {count / seconds:,.0f} a second"

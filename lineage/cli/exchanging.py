@@ -4,20 +4,26 @@ that can write a line of JSON, or a table."""
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lineage.cli.common import for_terminal, open_registry, registry_options
+from lineage.cli.common import (
+    for_terminal,
+    note,
+    open_registry,
+    rate,
+    registry_options,
+    status_line,
+)
 from lineage.cli.recording import open_or_make
 from lineage.formats import EXPORTS
-from lineage.shown import shown
+from lineage.shown import counted, shown
 
 if TYPE_CHECKING:
     from lineage.formats.importing import Rejected, Report
@@ -32,12 +38,12 @@ LISTED = 10
 
 
 @click.command()
-@click.option("--format", "kind", type=click.Choice(list(EXPORTS)), default="jsonl",
-              help="Default: jsonl.")  # fmt: skip
+@click.option("--format", "kind", type=click.Choice(list(EXPORTS)),
+              help="Default: by the ending of the file, or jsonl.")  # fmt: skip
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="The file to write.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a line of jsonl instead.")
 @registry_options
-def export(kind: str, output: str | None, schema: bool) -> None:
+def export(kind: str | None, output: str | None, schema: bool) -> None:
     """Write the whole registry as JSON Lines: one organism a line, with everything recorded of it,
     its parents before it. `lineage import` reads it.
 
@@ -54,6 +60,8 @@ def export(kind: str, output: str | None, schema: bool) -> None:
             raise click.UsageError("--schema is printed: leave --output out.")
         click.echo(jsonl.schema(), nl=False)
         return
+    ending = PurePath(output or "").suffix[1:].lower()
+    kind = kind or (ending if ending in EXPORTS else "jsonl")
     registry = open_registry()
     count = 0
     with contextlib.ExitStack() as stack:
@@ -68,7 +76,7 @@ def export(kind: str, output: str | None, schema: bool) -> None:
             file.write(piece.encode("utf-8", "backslashreplace"))
             count += 1
     if output is not None:
-        written = _organisms(count) if kind == "jsonl" else "The registry is"
+        written = counted(count, "organism") if kind == "jsonl" else "The registry is"
         click.echo(f"{written} written to {shown(output)}.")
 
 
@@ -123,6 +131,8 @@ def import_(
         return _guess(file, map_file)
     if kind is None and uri is None and file.lower().endswith(".graphml"):
         kind = "graphml"
+    if map_file is not None and kind is not None:
+        raise click.UsageError(f"--map is of a table: it does not go with {kind}.")
     if map_file is None and kind is None and uri is None and tables.is_table(file):
         raise click.UsageError(
             f"a table needs a map of its columns: --map MAP.toml. `lineage import {file} --guess` "
@@ -132,7 +142,7 @@ def import_(
         source: Any = None
         if uri is None:
             source = stack.enter_context(click.open_file(file, "rb"))
-        table = None if map_file is None else _table(source, file, map_file)
+        table = _table(source, file, map_file, kind)
         registry = open_or_make(named=True)
         kept = None if rejects is None else stack.enter_context(whole_file(rejects))
 
@@ -151,30 +161,42 @@ def import_(
     click.echo(_done(report))
     if not report.set_aside:
         return 0
-    _tell(report, rejects)
+    _tell(report, rejects, _unit(file, uri, kind))
+    if not report.organisms and table is None and kind is None and uri is None:
+        note(f"is {file} JSON Lines? `lineage import --help` names what else is read.")
     return NO
+
+
+def _unit(file: str, uri: str | None, kind: str | None) -> str:
+    """What an import counts, as `_tell` calls it."""
+    if uri is not None:
+        return "model"
+    return "node" if kind == "graphml" else "row" if file.lower().endswith(".parquet") else "line"
 
 
 def _lines(source: Any, file: str, uri: str | None, kind: str | None) -> Iterable[bytes | str]:
     """Lines of JSON, out of whatever was asked for."""
-    from lineage.formats import alife, graphs, jsonl, mlflow
+    from lineage.formats import graphs, jsonl, mlflow
 
     if uri is not None:
         return map(json.dumps, mlflow.read(uri))
     if kind == "graphml":
         return map(json.dumps, graphs.read_graphml(source, file))
-    if kind == "alife":
-        text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="backslashreplace", newline="")
-        return map(json.dumps, alife.read(text, file))
     return jsonl.read_lines(source)
 
 
 def _table(
-    source: Any, file: str, map_file: str
-) -> tuple[Callable[[Sequence[str]], dict[str, Any]], Iterable[Row]]:
-    """What reads the rows of a table, and the rows, once the whole map is found to fit."""
-    from lineage.formats import maps, tables
+    source: Any, file: str, map_file: str | None, kind: str | None
+) -> tuple[Callable[[Sequence[str]], dict[str, Any]], Iterable[Row]] | None:
+    """What reads the rows of a table, and the rows, once its columns are found to fit; None of what
+    is no table."""
+    from lineage.formats import alife, maps, tables
 
+    if kind == "alife":
+        table = tables.open_table(source, file)
+        return alife.reader(table.columns, file), table.rows
+    if map_file is None:
+        return None
     mapping = maps.load_map(map_file)
     table = tables.open_table(source, file, mapping)
     return mapping.reader(table.columns), table.rows
@@ -205,43 +227,28 @@ def _done(report: Report) -> str:
     if not report.organisms:
         return "No organism was imported."
     return (
-        f"{_organisms(report.organisms)} imported: {report.created:,} new, {report.updated:,} "
-        f"gained something, {report.unchanged:,} were known in full."
+        f"{counted(report.organisms, 'organism')} imported: {report.created:,} new, "
+        f"{report.updated:,} gained something, {report.unchanged:,} were known in full."
     )
 
 
-def _tell(report: Report, rejects: str | None) -> None:
-    """Say what was set aside, on stderr."""
+def _tell(report: Report, rejects: str | None, unit: str) -> None:
+    """Say what was set aside, on stderr; `unit` is what is counted."""
     where = f", kept in {shown(rejects)}" if rejects else ""
-    what = "1 line or link was" if report.set_aside == 1 else (
-        f"{report.set_aside:,} lines or links were")  # fmt: skip
+    what = counted(report.set_aside, f"{unit} or link was", f"{unit}s or links were")
     click.echo(f"lineage: {what} set aside{where}:", err=True)
     for one in report.first[:LISTED]:
-        click.echo(f"  line {one.line:,}: {shown(one.reason)}", err=True)
+        click.echo(f"  {unit} {one.line:,}: {shown(one.reason)}", err=True)
     more = report.set_aside - LISTED
     if more > 0:
         hint = "" if rejects else " --rejects FILE keeps them all."
         click.echo(f"  … and {more:,} more.{hint}", err=True)
 
 
-def _organisms(count: int) -> str:
-    return "1 organism" if count == 1 else f"{count:,} organisms"
-
-
 def _progress(items: Iterable[T], what: str) -> Iterator[T]:
     """`items`, counted on stderr: on a terminal only, and only after a second."""
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    start = told = time.monotonic()
-    count = 0
-    try:
+    with status_line() as tell:
         for count, one in enumerate(items, 1):
             yield one
-            if count % 100 == 0 and (now := time.monotonic()) - told >= 1:
-                told = now
-                rate = count / (now - start)
-                click.echo(f"\r{count:,} {what}, {rate:,.0f} a second\033[K", err=True, nl=False)
-    finally:
-        if told != start:
-            click.echo("\r\033[K", err=True, nl=False)
+            if count % 100 == 0:
+                tell(rate(count, what))

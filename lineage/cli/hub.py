@@ -14,12 +14,13 @@ from lineage.cli.common import (
     json_option,
     note,
     open_registry,
+    rate,
     registry_options,
     status_line,
     styled,
 )
 from lineage.cli.recording import open_or_make
-from lineage.shown import shown
+from lineage.shown import counted, shown
 
 if TYPE_CHECKING:
     from lineage.hub.pull import Pulled
@@ -159,7 +160,7 @@ def _told(done: Pulled, as_json: bool) -> None:
     if as_json:
         emit(done)
         return
-    seen = "1 model" if done.seen == 1 else f"{done.seen:,} models"
+    seen = counted(done.seen, "model")
     resumed = ", from where the last pull stopped" if done.resumed else ""
     click.echo(
         f"{seen} read{resumed}: {done.created:,} new, {done.updated:,} gained something, "
@@ -168,15 +169,11 @@ def _told(done: Pulled, as_json: bool) -> None:
     for old, new in list(done.renamed.items())[:LISTED]:
         note(f"{old} is called {new} now.")
     if done.missing:
-        note(f"{_things(len(done.missing), 'ancestor is a ghost', 'ancestors are ghosts')}:")
+        note(f"{counted(len(done.missing), 'ancestor is a ghost', 'ancestors are ghosts')}:")
         _list(list(done.missing.items()), len(done.missing))
     if done.set_aside:
-        note(f"{_things(done.set_aside, 'thing was set aside', 'things were set aside')}:")
+        note(f"{counted(done.set_aside, 'thing was set aside', 'things were set aside')}:")
         _list(done.first, done.set_aside)
-
-
-def _things(count: int, one: str, many: str) -> str:
-    return f"1 {one}" if count == 1 else f"{count:,} {many}"
 
 
 def _list(reasons: list[tuple[str, str]], count: int) -> None:
@@ -190,4 +187,4 @@ def _list(reasons: list[tuple[str, str]], count: int) -> None:
 def _progress() -> Iterator[Callable[[int], None]]:
     """Tells how many models are in."""
     with status_line() as tell:
-        yield lambda count: tell(lambda s: f"{count:,} models, {count / s:,.0f} a second")
+        yield lambda count: tell(rate(count, "models"))

@@ -7,13 +7,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, TextIO
+from typing import Any
 
 from lineage.database import Connection
 from lineage.errors import InvalidValue
-from lineage.formats.entries import entries
+from lineage.formats.entries import entries, version_of
 from lineage.organism import RELATIONS
 
 COLUMNS = (
@@ -53,12 +53,11 @@ def _line(cells: Iterable[Any]) -> str:
     return held.getvalue()
 
 
-def read(file: TextIO, name: str) -> Iterator[dict[str, Any]]:
-    """The organisms of an ALife CSV as objects of JSON Lines. One that has no `name` or `digest` is
-    called `STEM/ID`, after the file; its label and its origin are tags. Holds the ids in memory.
-    Raises InvalidValue where a column of the standard is missing."""
-    reader = csv.DictReader(file)
-    missing = {"id", "ancestor_list"} - set(reader.fieldnames or ())
+def reader(columns: Sequence[str], name: str) -> Callable[[Sequence[str]], dict[str, Any]]:
+    """What reads the rows of an ALife CSV as objects of JSON Lines. One that has no `name` or
+    `digest` is called `STEM/ID`, after the file; its label and its origin are tags. Holds the ids
+    in memory. Raises InvalidValue where a column of the standard is missing."""
+    missing = {"id", "ancestor_list"} - set(columns)
     if missing:
         raise InvalidValue(
             f"{name} has no column {' and '.join(sorted(missing))}: it is no phylogeny of the "
@@ -66,11 +65,15 @@ def read(file: TextIO, name: str) -> Iterator[dict[str, Any]]:
         )
     stem = PurePath(name).stem or "phylogeny"
     called: dict[str, dict[str, Any]] = {}
-    for row in reader:
-        known = {key: _plain(cell) for key, cell in row.items() if key and isinstance(cell, str)}
-        own = known.get("id", "")
-        called[own] = _called(stem, known)
-        yield _object(stem, known, called)
+
+    def read(cells: Sequence[str]) -> dict[str, Any]:
+        known = {key: _plain(cell) for key, cell in zip(columns, cells, strict=True)}
+        if not known["id"]:
+            raise InvalidValue("it has no id.")
+        called[known["id"]] = _called(stem, known)
+        return _object(stem, known, called)
+
+    return read
 
 
 def _plain(cell: str) -> str:
@@ -80,21 +83,20 @@ def _plain(cell: str) -> str:
 def _called(stem: str, known: Mapping[str, str]) -> dict[str, Any]:
     if digest := known.get("digest"):
         return {"ref": digest}
-    name, version = known.get("name"), known.get("version", "")
-    if name and version.isdigit():
-        return {"ref": f"{name}@v{version}", "name": name, "version": int(version)}
-    return {"ref": name or f"{stem}/{known.get('id', '')}"}
+    name = known.get("name")
+    if name and (version := version_of(known)):
+        return {"ref": f"{name}@v{version}", "name": name, "version": version}
+    return {"ref": name or f"{stem}/{known['id']}"}
 
 
 def _object(
     stem: str, known: Mapping[str, str], called: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    own = known.get("id", "")
     found: dict[str, Any] = {}
     if known.get("name") or not known.get("digest"):
-        found["name"] = known.get("name") or f"{stem}/{own}"
-    if known.get("name") and known.get("version", "").isdigit():
-        found["version"] = int(known["version"])
+        found["name"] = known.get("name") or f"{stem}/{known['id']}"
+    if known.get("name") and (version := version_of(known)):
+        found["version"] = version
     if known.get("digest"):
         found["digest"] = known["digest"]
     if known.get("status") == "ghost":
@@ -131,13 +133,16 @@ def _list(cell: str) -> list[str]:
     return [part for part in parts if part and part.lower() != "none"]
 
 
-def _fitness(cell: str) -> list[dict[str, Any]]:
+def _fitness(cell: str) -> Any:
+    """Scores; what is no object of JSON stays text, which the import sets aside with a reason."""
     try:
         known = json.loads(cell)
-    except ValueError:
-        return []
+    except (ValueError, RecursionError):
+        return cell
+    if not isinstance(known, dict):
+        return cell
     found = []
-    for niche, value in known.items() if isinstance(known, dict) else ():
+    for niche, value in known.items():
         stem, bracket, split = niche.removesuffix(")").rpartition(" (")
         task, _, metric = (stem if bracket else niche).rpartition("/")
         one = {"task": task, "metric": metric, "value": value}

@@ -78,6 +78,12 @@ def training_joules(entry: Entry) -> float | None:
     return sum(known) if known else None
 
 
+def version_of(known: Mapping[str, str]) -> int | None:
+    """The `version` that a file of text tells of an organism, where it is one of ours."""
+    version = known.get("version", "")
+    return int(version) if version.isdecimal() and len(version) < 10 else None
+
+
 def compact(value: object) -> str:
     """JSON on one line, in which no character steers a terminal or breaks a line."""
     written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

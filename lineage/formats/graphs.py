@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, BinaryIO
 
 from lineage.database import Connection
 from lineage.errors import InvalidValue
-from lineage.formats.entries import Entry, compact, entries, training_joules
+from lineage.formats.entries import Entry, compact, entries, training_joules, version_of
 from lineage.organism import RELATIONS
 from lineage.trees.markup import xml
 
@@ -122,51 +122,70 @@ def _values(of: str, known: dict[str, Any]) -> str:
 
 def read_graphml(file: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
     """The nodes of a GraphML file as objects of JSON Lines, each with its parents: edges run from
-    parent to child. A node without a `name` is called `STEM/ID`, after the file. Holds the links in
-    memory. Raises InvalidValue for what is no GraphML, and for a document type: entities could
-    make a small file a huge one."""
+    parent to child. A node without a `name` is called `STEM/ID`, after the file. Holds the nodes
+    and links in memory. Raises InvalidValue for what is no GraphML, and for a document type:
+    entities could make a small file a huge one."""
     stem = PurePath(name).stem or "graph"
-    if b"<!DOCTYPE" in file.peek(4096)[:4096]:  # type: ignore[attr-defined]
-        raise InvalidValue(f"{name} has a document type, which is not read. Take it out.")
-    keys: dict[str, str] = {}
-    nodes: dict[str, dict[str, str]] = {}
-    parents: dict[str, list[tuple[str, dict[str, str]]]] = {}
-    directed = True
+    graph = _Graph(name)
+    parser = ElementTree.XMLParser(target=graph)
     try:
-        for event, element in ElementTree.iterparse(file, ("start", "end")):
-            tag = element.tag.rpartition("}")[2]
-            if event == "start":
-                if tag == "graph":
-                    directed = element.get("edgedefault") != "undirected"
-                continue
-            if tag == "key":
-                keys[element.get("id", "")] = element.get("attr.name", "")
-            elif tag == "node":
-                nodes[element.get("id", "")] = _known(element, keys)
-                element.clear()
-            elif tag == "edge":
-                link = element.get("source", ""), _known(element, keys)
-                parents.setdefault(element.get("target", ""), []).append(link)
-                element.clear()
+        while chunk := file.read(1 << 16):
+            parser.feed(chunk)
+        parser.close()
     except ElementTree.ParseError as error:
         raise InvalidValue(f"{name} is no GraphML: {error}.") from None
-    if not directed:
-        raise InvalidValue(f"{name} has edges without a direction: who descends from whom?")
-    refs = {own: _called(stem, own, known) for own, known in nodes.items()}
-    for own, known in nodes.items():
+    refs = {own: _called(stem, own, known) for own, known in graph.nodes.items()}
+    for own, known in graph.nodes.items():
         yield _object(refs[own], known) | {
             "parents": [_parent(refs.get(above, {"ref": f"{stem}/{above}"}), how)
-                        for above, how in parents.get(own, ())]
+                        for above, how in graph.parents.get(own, ())]
         }  # fmt: skip
 
 
-def _known(element: ElementTree.Element, keys: dict[str, str]) -> dict[str, str]:
-    found = {}
-    for data in element:
-        name = keys.get(data.get("key", ""), "")
-        if name and data.text:
-            found[name] = data.text
-    return found
+class _Graph:
+    """What the elements of a GraphML file say, told by the parser as it meets them: the data of
+    each node, and of each link to a parent."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: dict[str, dict[str, str]] = {}
+        self.parents: dict[str, list[tuple[str, dict[str, str]]]] = {}
+        self.keys: dict[str, str] = {}
+        self.within: list[dict[str, str]] = []  # the data of the elements that are open
+        self.key = ""  # whose text is read
+
+    def doctype(self, *_: Any) -> None:
+        raise InvalidValue(f"{self.name} has a document type, which is not read. Take it out.")
+
+    def start(self, element: str, told: Mapping[str, str]) -> None:
+        tag = element.rpartition("}")[2]
+        if not self.within and tag != "graphml":
+            raise InvalidValue(f"{self.name} is no GraphML: it begins with <{tag}>.")
+        data: dict[str, str] = {}
+        if told.get("edgedefault") == "undirected" or told.get("directed") == "false":
+            raise InvalidValue(
+                f"{self.name} has edges without a direction: who descends from whom?"
+            )
+        if tag == "key":
+            self.keys[told.get("id", "")] = told.get("attr.name", "")
+        elif tag == "node":
+            self.nodes.setdefault(told.get("id", ""), data)
+        elif tag == "edge":
+            self.parents.setdefault(told.get("target", ""), []).append(
+                (told.get("source", ""), data)
+            )
+        elif tag == "data":
+            self.key = self.keys.get(told.get("key", ""), "")
+        self.within.append(data)
+
+    def data(self, text: str) -> None:
+        if self.key:
+            known = self.within[-2]  # of the element that the data is in
+            known[self.key] = known.get(self.key, "") + text
+
+    def end(self, element: str) -> None:
+        self.within.pop()
+        self.key = ""
 
 
 def _called(stem: str, own: str, known: dict[str, str]) -> dict[str, Any]:
@@ -174,9 +193,8 @@ def _called(stem: str, own: str, known: dict[str, str]) -> dict[str, Any]:
     if digest := known.get("digest"):
         return {"ref": digest}
     name = known.get("name") or f"{stem}/{own}"
-    version = known.get("version", "")
-    if version.isdigit():
-        return {"ref": f"{name}@v{version}", "name": name, "version": int(version)}
+    if version := version_of(known):
+        return {"ref": f"{name}@v{version}", "name": name, "version": version}
     return {"ref": name}
 
 
@@ -185,8 +203,8 @@ def _object(called: dict[str, Any], known: dict[str, str]) -> dict[str, Any]:
     name = known.get("name") or (called["ref"] if "digest" not in known else None)
     if name:
         found["name"] = name
-    if known.get("version", "").isdigit() and "name" in known:
-        found["version"] = int(known["version"])
+    if "name" in known and (version := version_of(known)):
+        found["version"] = version
     for key in ("digest", "kind", "architecture", "precision", "licence"):
         if key in known and not (key == "kind" and known[key] == "genomic"):
             found[key] = known[key]
@@ -195,26 +213,49 @@ def _object(called: dict[str, Any], known: dict[str, str]) -> dict[str, Any]:
     elif "status" in known:
         found["status"] = known["status"]
     for key in ("parameters", "bytes"):
-        if known.get(key, "").isdigit():
-            found[key] = int(known[key])
-    for key in ("fitness", "tags"):
+        if (number := _number(known.get(key))) is not None:
+            found[key] = number
+    if (joules := _number(known.get("training_joules"))) is not None:
+        found["power"] = [{"phase": "training", "per": "total", "joules": joules,
+                           "source": "declared", "meter": "GraphML"}]  # fmt: skip
+    tags: dict[str, Any] = {}
+    for key, kind in (("fitness", list), ("tags", dict)):
         if key in known:
             try:
-                found[key] = json.loads(known[key])
-            except ValueError:
-                found.setdefault("tags", {})[key] = known[key]
-    if "training_joules" in known:
-        joules = float(known["training_joules"])
-        if math.isfinite(joules):
-            found["power"] = [{"phase": "training", "per": "total", "joules": joules,
-                               "source": "declared", "meter": "GraphML"}]  # fmt: skip
+                told = json.loads(known[key])
+            except (ValueError, RecursionError):
+                told = None
+            if not isinstance(told, kind):
+                tags[key] = known[key]
+            elif key == "fitness":
+                found[key] = told
+            else:
+                tags |= told
+    if tags:
+        found["tags"] = tags
     return found
+
+
+def _number(written: str | None) -> Any:
+    """A number as JSON has it; None for nan, which says that it is unknown. What is no number stays
+    text, which the import sets aside with a reason."""
+    if written is None:
+        return None
+    try:
+        number = float(written)
+    except ValueError:
+        return written
+    if math.isnan(number):
+        return None
+    if not number.is_integer():
+        return number if math.isfinite(number) else written
+    return int(written if written.isdecimal() else number)
 
 
 def _parent(called: dict[str, Any], how: dict[str, str]) -> dict[str, Any]:
     found = dict(called)
     if (relation := how.get("relation")) in RELATIONS:
         found["relation"] = relation
-    if "weight" in how:
-        found["weight"] = float(how["weight"])
+    if (weight := _number(how.get("weight"))) is not None:
+        found["weight"] = weight
     return found

@@ -63,7 +63,8 @@ def parsed(raw: bytes | str, first: bool) -> Any:
     except InvalidValue:
         raise
     except ValueError as error:
-        raise InvalidValue(f"it is not JSON: {error}.") from None
+        said = str(error).partition(";")[0]  # of a number too long: what else Python could do
+        raise InvalidValue(f"it is not JSON: {said}.") from None
     if not isinstance(written, dict):
         raise InvalidValue("it is not a JSON object: write one organism a line, in braces.")
     return written

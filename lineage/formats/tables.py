@@ -248,7 +248,7 @@ class _TableImport(Import):
         except LineageError as error:
             reason = str(error)
             if any(map(broken, cells)):
-                reason = "it holds bytes that are not of its encoding, which the map can say."
+                reason = "it holds bytes that are not of its encoding: UTF-8, or what a map says."
             self._set_aside(Rejected(number, reason, {"text": _as_csv(cells)}))
             return None
         return Line(number, written, new, later)
