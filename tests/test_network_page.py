@@ -236,6 +236,24 @@ def test_unknown_directions_and_costs_are_said_as_unknown(show: Open) -> None:
     assert "What serving it costs is not known" in page.locator("#panel").inner_text()
 
 
+def test_figures_are_those_of_the_other_pictures_and_none_is_cut(show: Open) -> None:
+    family = grow({"A": [], "B": [], "C": [], "D": []})
+    costs = {1: ("image", 0.00028), 2: ("image", 1.7), 3: ("image", 0.045), 4: ("request", 2.0)}
+    members = {
+        id_: Member(member.organism, (Score("a-long-name-of-a-benchmark/acc", 0.5),),
+                    PowerCost(joules=costs[id_][1], phase="serving", per=costs[id_][0]))
+        for id_, member in family.members.items()
+    }  # fmt: skip
+    page = show(Family(members, family.branches))
+    cells = page.locator("#rows td.power")
+    assert cells.all_inner_texts() == [
+        "0.00028 J/image", "1.70 J/image", "0.045 J/image", "2.00 J/request"
+    ]  # fmt: skip
+    assert cells.evaluate_all("all => all.every(a => a.scrollWidth <= a.clientWidth)")
+    shown = page.locator("th.heat bdi").evaluate("a => getComputedStyle(a).textOverflow")
+    assert shown == "ellipsis", "a head that is cut says so"
+
+
 def test_an_empty_family_says_what_to_do(show: Open) -> None:
     page = show(Family({}, ()))
     assert "There is no organism to draw" in page.locator("#plate").inner_text()

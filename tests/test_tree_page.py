@@ -535,6 +535,33 @@ def test_what_reaches_far_out_of_the_window_is_drawn_where_it_is_seen(show: Show
         assert max(curve[1::2]) < 1000, "up to a little below the window"
 
 
+def test_what_is_cut_keeps_its_end_where_versions_differ(show: Show) -> None:
+    """Names, and heads of niches: cut behind, all rows and columns of a zoo are called alike."""
+    long = "MobileNet_V3_Large_QuantizedWeights.IMAGENET1K_QNNPACK_V"
+    family = grow({f"{long}1": [], f"{long}2": [(f"{long}1", "finetune", None)]})
+    tasks = [f"benchmark-of-some-length-00{number}" for number in range(4)]
+    members = {
+        id_: replace(member, scores=tuple(Score(Niche(task, "acc"), 0.5) for task in tasks))
+        for id_, member in family.members.items()
+    }
+    page = show(Family(members, family.branches))
+    heads = page.locator(".head.niche")
+    assert [head.partition("\n")[0][-4:] for head in heads.all_inner_texts()] == [
+        "…000", "…001", "…002", "…003"
+    ]  # fmt: skip
+    fit = "all => all.every(a => a.scrollWidth <= a.clientWidth)"
+    assert heads.locator("bdi").evaluate_all(fit)
+    page.get_by_role("button", name="Save").click()
+    with page.expect_download() as downloading:
+        page.locator("#save-svg").click()
+    said = [one.text or "" for one in ET.parse(downloading.value.path()).iter()]
+    names = [one for one in said if one.startswith("MobileNet")]
+    assert len(names) == 2
+    for name, end in zip(names, ("_V1", "_V2"), strict=True):
+        assert "…" in name
+        assert name.endswith(end)
+
+
 def test_newick_is_that_of_the_command(show: Show) -> None:
     page = show(small_family())
     page.evaluate(

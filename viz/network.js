@@ -121,10 +121,9 @@ function svg(tag, attributes) {
   return element;
 }
 
-const figure = (value, digits) => {
-  const text = value.toFixed(digits);
-  return value !== 0 && Number(text) === 0 ? value.toPrecision(2) : text;
-};
+/** To so many places; where that left less than two digits, to two. */
+const figure = (value, digits) =>
+  (Number.isInteger(value) || Math.abs(value) >= 10 ** (1 - digits) ? value.toFixed(digits) : value.toPrecision(2));
 const scored = (which, value) => figure(value, niches[which].digits);
 const power = ({ value, unit, source }) =>
   (source === "estimated" ? "~" : "") + figure(value, units[unit].digits);
@@ -165,7 +164,7 @@ function writeHeads() {
     make("th", { role: "columnheader", className: "status" }, "Status"),
     ...columns().map((which) => make("th", {
       role: "columnheader", className: which === niche ? "heat chosen" : "heat", title: niches[which].name,
-    }, niches[which].task, make("small", {}, niches[which].metric))),
+    }, make("bdi", {}, niches[which].task), make("small", {}, niches[which].metric))),
     ...(units.length ? [make("th", { role: "columnheader", className: "power" }, unit)] : []),
   );
 }
@@ -239,17 +238,21 @@ function rangeCell(cell, row, which) {
   return cell;
 }
 
+/** What serving costs, with its unit where there are several. */
+function billed(row) {
+  if (row.members) return row.cost ?? "";
+  return row.serving ? power(row.serving) + (units.length === 1 ? "" : ` ${units[row.serving.unit].unit}`) : "";
+}
+
 function powerCell(row, most) {
   const cell = make("td", { role: "gridcell", className: "power" });
   const costs = ones(row).map((one) => one.serving).filter(Boolean);
-  if (!costs.length) return cell;
-  const unit = units.length === 1 ? "" : ` ${units[costs[0].unit].unit}`;
-  if (!unit) {
+  if (units.length === 1 && costs.length) {
     const bar = make("i"), much = costs.reduce((so, one) => Math.max(so, one.value), 0);
     bar.style.width = `${Math.max(2, (BAR * much) / (most || 1))}px`;
     cell.append(bar);
   }
-  cell.append(row.members ? row.cost ?? "" : power(row.serving) + unit);
+  cell.append(billed(row));
   return cell;
 }
 
@@ -850,8 +853,7 @@ function writeWidths() {
   column("name", "650 13px", 74, 230, (row) => [row.name, ...(row.aliases ?? [])].join(" "));
   column("origin", "12px", 84, 120, (row) => row.origin ?? "");
   column("status", "12px", 132, 190, (row) => row.held ?? "");
-  const beside = units.length === 1 ? "m".repeat(6) : "";  // the bar
-  column("power", "12px", 108, 180, (row) => (row.cost ? row.cost + beside : ""));
+  column("power", "12px", 108, 190, (row) => `${billed(row)}${units.length === 1 ? "m".repeat(5) : "i"}`);  // beside the bar
 }
 
 if (!rows.length) {

@@ -4,7 +4,7 @@ import { details as openDetails, drawn, server } from "./data.js";
 import { BUNDLE, ESTIMATED, GUARDED, PROPOSED, clade, pedigree, plant, shownValue } from "./forest.js";
 import { ALIKE, CLADE, HIDDEN, NOBODY_OUT, arrange, reveal } from "./lines.js";
 import { aggregate, litStripes, spans } from "./stripes.js";
-import { MARGIN, NEAR, axisTicks, columns, marked, paint } from "./plate.js";
+import { MARGIN, NEAR, axisTicks, billed, columns, fitted, marked, paint } from "./plate.js";
 import { colouring, readTheme, shade } from "./colours.js";
 import { controls, fill, tellControls } from "./controls.js";
 import { writePanel } from "./panel.js";
@@ -439,9 +439,17 @@ function mapOf(ratio, width) {
 app.heads = () => app.geo.table.map((one) => ({
   ...one,
   text: one.key === "name" ? "Organism" : one.key === "relation" ? "Relation" : one.key === "status" ? "Status"
-    : one.key === "niche" ? app.forest.niches[one.k].task : app.forest.units.length === 1 ? app.forest.units[0].unit : "Power",
+    : one.key === "niche" ? headed(app.forest.niches[one.k].task, one.width) : app.forest.units.length === 1 ? app.forest.units[0].unit : "Power",
   small: one.key === "niche" ? `${app.forest.window?.each > 1 ? "best " : ""}${app.forest.niches[one.k].metric}` : "",
 }));
+
+function headed(task, width) {
+  const pen = canvas.getContext("2d");
+  pen.font = HEADS();
+  return fitted(pen, task, width - 4, HEADS(), 3);
+}
+
+const HEADS = () => `650 11.4px ${app.theme.font}`;  // 11 px, letters somewhat apart
 
 function writeHeads() {
   const { view } = app;
@@ -863,16 +871,22 @@ function repaint() {
   tell();
 }
 
-/** The columns of names and of vital status are as wide as theirs need; of names the longest are measured. */
+/** Columns are as wide as what they say needs, of names the longest are measured; those of niches are as wide
+    as their heads, where there is room. */
 function widen() {
-  const { forest } = app, pen = canvas.getContext("2d");
-  let name = 70, status = 90;
+  const { forest } = app, pen = canvas.getContext("2d"), every = Math.max(1, Math.floor(forest.n / 3000));
+  let name = 70, status = 90, power = 80;
   pen.font = `650 13px ${app.theme.font}`;
   for (const one of [...forest.name].sort((a, b) => b.length - a.length).slice(0, 64)) name = Math.max(name, pen.measureText(one.slice(0, 60)).width);
   pen.font = `12px ${app.theme.font}`;
   for (const flags of new Set(forest.flags)) if (!(flags & BUNDLE)) status = Math.max(status, pen.measureText(marked(forest, flags)).width);
+  if (forest.units.length > 1) for (let i = 0; i < forest.n; i += every) if (!Number.isNaN(forest.power[i])) power = Math.max(power, pen.measureText(billed(forest, i)).width);
   const before = forest.window ? app.wide : null;  // from window to window columns only grow
-  app.wide = { name: Math.max(before?.name ?? 0, Math.ceil(name) + 18), status: Math.max(before?.status ?? 0, Math.min(220, Math.ceil(status) + 14)) };
+  app.wide = {
+    name: Math.max(before?.name ?? 0, Math.ceil(name) + 18), status: Math.max(before?.status ?? 0, Math.min(220, Math.ceil(status) + 14)),
+    power: Math.max(before?.power ?? 0, Math.min(140, Math.ceil(power) + 8)),
+    niche: (k) => { pen.font = HEADS(); return Math.min(92, pen.measureText(forest.niches[k].task.slice(0, 200)).width + 6); },
+  };
 }
 
 start();

@@ -302,7 +302,7 @@ function relatives(app, i) {
   else parts.push(make("p", {}, status(forest, i) === GHOST ? "Its own parents are not known." : "A founder: it has no parent here."));
   const below = children(forest, i);
   if (below.length) {
-    parts.push(make("p", {}, `${counted(below.length, "child", "children")}${forest.window ? " in this window" : ""}, ${counted(cladeOf(forest, i) - 1, "organism")} below its main line:`));
+    parts.push(make("p", {}, `${counted(below.length, "child", "children")}${forest.window ? " in this window" : ""}, ${counted(cladeOf(forest, i) - 1, "descendant")} through main parents:`));
     parts.push(some(below, ([j, relation, share]) => make("li", {}, link(app, j, 40), make("span", { className: "figure" }, `${relation}${share ? ` ${share}` : ""}`)), make("ul", { className: "children" }), 6));
   }
   return parts;

@@ -15,7 +15,7 @@ const SHAPES = { quantized: "square", prune: "square", convert: "square", merge:
 export function columns(view, width, wide, forest) {
   const narrow = width < 560;
   if (forest.window?.each > 1) return fewColumns(narrow ? width : width - 30, narrow ? 128 : Math.min(wide.name, 260), narrow, view.niche);
-  const bill = !narrow ? 112 : forest.units.length > 1 ? 98 : 64;  // a figure cut short would be another
+  const several = forest.units.length > 1, bill = narrow ? (several ? 98 : 64) : several ? wide.power : 112;  // a figure cut short would be another
   const name = Math.min(wide.name, narrow ? Math.max(76, width - 154 - bill) : width > 880 ? 290 : 230);
   const wanted = [{ key: "name", width: name }];
   if (!narrow && view.shown.has("relation")) wanted.push({ key: "relation", width: 84 });
@@ -25,7 +25,10 @@ export function columns(view, width, wide, forest) {
   if (view.shown.has("power")) wanted.push({ key: "power", width: bill });
   const least = narrow ? 92 : Math.max(200, width * 0.25);
   const total = () => wanted.reduce((sum, one) => sum + one.width, 0);
+  if (!narrow) wanted[0].width = Math.max(Math.min(name, 220), Math.min(name, name - (total() + least - width)));
   while (wanted.length > 2 && width - total() < least) wanted.splice(dropped(wanted, view), 1);
+  const heats = wanted.filter(({ key }) => key === "niche"), spare = Math.max(0, width - total() - least) / (heats.length || 1);
+  for (const one of heats) one.width = Math.min(one.width + spare, Math.max(one.width, wide.niche(one.k)));
   const tree = Math.max(least, Math.min(width - total(), narrow ? width : Math.max(480, width * 0.46)));
   let x = tree;
   for (const one of wanted) { one.x = x; x += one.width; }
@@ -347,32 +350,37 @@ function leaders(pen, scene, first, last) {
 }
 
 /** Text cut to its column, the cut shown; right-to-left text starts where the column does. */
-function write(pen, text, x, y, room, font, colour) {
+function write(pen, text, x, y, room, font, colour, tail = 0) {
   if (!text) return 0;
   pen.font = font;
   pen.fillStyle = colour;
   pen.textAlign = "left";
-  const cut = fitted(pen, text, room, font);
+  const cut = fitted(pen, text, room, font, tail);
   pen.fillText(cut, x, y + 0.5);
   return cut.length;
 }
 
 const widths = new Map();
 
-/** Measured once for a text, a font and a room: a frame writes hundreds. */
-function fitted(pen, text, room, font) {
-  const key = `${font}|${room}|${text.length > 300 ? text.slice(0, 300) : text}`;
+/** Letters of a name that stay where it is cut: versions and steps are at the end. */
+const tailOf = (room) => (room < 120 ? 0 : Math.floor(room / 40));
+
+/** As much of a text as there is room for, with so many letters of its end. Measured once for a text, a font
+    and a room: a frame writes hundreds. */
+export function fitted(pen, text, room, font, tail = 0) {
+  const key = `${font}|${room}|${tail}|${text.length > 300 ? text.slice(0, 300) : text}`;
   let cut = widths.get(key);
   if (cut !== undefined) return cut;
   cut = text.length > 200 ? `${text.slice(0, 200)}…` : text;
   if (pen.measureText(cut).width > room) {
-    let low = 0, high = cut.length;
+    const end = tail && text.length <= 200 ? `…${text.slice(-tail).replace(/^[\udc00-\udfff]/, "")}` : "…";
+    let low = 0, high = cut.length - tail;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
-      if (pen.measureText(`${cut.slice(0, middle)}…`).width <= room) low = middle; else high = middle - 1;
+      if (pen.measureText(`${cut.slice(0, middle)}${end}`).width <= room) low = middle; else high = middle - 1;
     }
     if (low && /[\ud800-\udbff]/.test(cut[low - 1])) low -= 1;
-    cut = `${cut.slice(0, low)}…`;
+    cut = `${cut.slice(0, low)}${end}`;
   }
   if (widths.size > 20000) widths.clear();
   widths.set(key, cut);
@@ -386,9 +394,9 @@ function name(pen, scene, line, column, y, fonts) {
   const quiet = folded || state !== ALIVE;
   const font = i === view.chosen ? fonts.bold : folded && kind !== CLADE ? fonts.quiet : fonts.plain;
   const text = scene.said(line, "name"), room = column.width - 10;
-  write(pen, text, column.x, y, room, font, quiet ? theme.faint : theme.ink);
+  write(pen, text, column.x, y, room, font, quiet ? theme.faint : theme.ink, tailOf(room));
   if (kind === ORGANISM && (state === AGAINST || (view.plan && is(forest, i, PROPOSED)))) {
-    const width = pen.measureText(fitted(pen, text, room, font)).width;
+    const width = pen.measureText(fitted(pen, text, room, font, tailOf(room))).width;
     stroke(pen, state === AGAINST ? theme.faint : theme.accent, 1, [], () => { pen.moveTo(column.x, y + 0.5); pen.lineTo(column.x + width, y + 0.5); });
   }
 }
@@ -442,10 +450,14 @@ function power(pen, scene, line, column, y, fonts, most) {
     pen.fillRect(column.x + 10, y - thick / 2, Math.max(2, (bar * value) / most), thick);
   }
   if (view.h < NEAR) return;
-  const unit = forest.units[forest.unit[i]];
-  const text = (is(forest, i, ESTIMATED) ? "~" : "") + figure(value, unit.digits) + (one ? "" : ` ${unit.unit}`);
   const x = !one || !bar ? 6 : 16 + bar;
-  write(pen, text, column.x + x, y, column.width - x, fonts.small, theme.soft);
+  write(pen, billed(forest, i), column.x + x, y, column.width - x, fonts.small, theme.soft);
+}
+
+/** What serving i costs, with its unit where there are several. */
+export function billed(forest, i) {
+  const unit = forest.units[forest.unit[i]];
+  return (is(forest, i, ESTIMATED) ? "~" : "") + figure(forest.power[i], unit.digits) + (forest.units.length === 1 ? "" : ` ${unit.unit}`);
 }
 
 // ---- from afar ---------------------------------------------------------------------------------
@@ -565,8 +577,8 @@ function labels(pen, scene) {
     const i = lines.node[line], size = cladeOf(forest, i);
     const column = geo.table[0];
     const text = size > 1 && !bold ? `${short(forest.name[i], 40)}` : forest.name[i];
-    write(pen, text, column.x, y, column.width - 10, `${bold ? 650 : 400} 12px ${theme.font}`, theme.ink);
-    if (size > 1 && geo.table[1]?.key === "relation") write(pen, `${count(size)} in clade`, geo.table[1].x, y, geo.table[1].width - 6, `11px ${theme.font}`, theme.soft);
+    write(pen, text, column.x, y, column.width - 10, `${bold ? 650 : 400} 12px ${theme.font}`, theme.ink, tailOf(column.width));
+    if (size > 1 && geo.table[1]?.key === "relation") write(pen, `${count(size)} in all`, geo.table[1].x, y, geo.table[1].width - 6, `11px ${theme.font}`, theme.soft);
     else if (lines.kind[line] !== ORGANISM && geo.table[1]?.key === "relation") write(pen, scene.said(line, "name"), geo.table[1].x, y, geo.table[1].width - 6, `11px ${theme.font}`, theme.soft);
   };
   if (view.chosen >= 0 && lines.of[view.chosen] >= 0) put(lines.of[view.chosen], true);

@@ -92,7 +92,7 @@ function sheet(app, pen, width, height) {
   for (const head of app.heads()) {
     pen.textAlign = head.key === "niche" ? "center" : "left";
     const x = head.key === "niche" ? head.x + head.width / 2 : head.x + (head.key === "power" ? 10 : 0);
-    say(head.text.slice(0, 14), x, head.small ? 20 : 34, theme.soft, "650 ");
+    say(head.text, x, head.small ? 20 : 34, theme.soft, "650 ");
     if (head.small) say(head.small.slice(0, 14), x, 34);
   }
   pen.textAlign = "left";
