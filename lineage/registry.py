@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack, overload
 
 from lineage import (
     best,
@@ -636,16 +636,25 @@ class Registry:
         limit: int | None = None,
         **conditions: Unpack[Conditions],
     ) -> Iterator[Organism]:
-        """The organisms of `find`, one by one, for lists too long to hold: their numbers are read
-        at once, and 5,000 of them when it is their turn. No view of the registry is held."""
-        with self._read() as connection:
-            wanted = _wanted(connection, conditions)
-            ids = array("q", ledger.find(connection, name, sort=sort, limit=limit, **wanted))
-        return self._each(ids)
+        """The organisms of `find`, one by one, for lists too long to hold. The first 5,000 are
+        found at once; then the numbers of all others, and 5,000 of these are read when it is their
+        turn. No view of the registry is held."""
 
-    def _each(self, ids: array[int]) -> Iterator[Organism]:
-        for start in range(0, len(ids), TOGETHER):
-            yield from self.organisms(ids[start : start + TOGETHER])
+        def found(most: int | None) -> array[int]:
+            with self._read() as connection:
+                wanted = _wanted(connection, conditions)
+                return array("q", ledger.find(connection, name, sort=sort, limit=most, **wanted))
+
+        first = found(TOGETHER if limit is None else min(limit, TOGETHER))
+
+        def each() -> Iterator[Organism]:
+            yield from Listed(self, first)
+            if len(first) == TOGETHER != limit:
+                known = set(first)
+                rest = array("q", (one for one in found(limit) if one not in known))
+                yield from Listed(self, rest if limit is None else rest[: limit - TOGETHER])
+
+        return each()
 
     def count(
         self,
@@ -716,12 +725,12 @@ class Registry:
         relation: str | None = None,
         depth: int | None = None,
         status: str | None = None,
-    ) -> Iterator[Organism]:
-        """The organisms of `descendants`, one by one, as `each` gives them."""
+    ) -> Listed:
+        """The organisms of `descendants`, for lists too long to hold: 5,000 are read when it is
+        their turn. No view of the registry is held."""
         with self._read() as connection:
             found = pedigree.descendants(connection, resolve(connection, ref), relation, depth)
-            ids = array("q", ledger.in_order(connection, found, status))
-        return self._each(ids)
+            return Listed(self, array("q", ledger.in_order(connection, found, status)))
 
     def parents(self, ref: Any) -> list[Link]:
         """The links to the parents of an organism, with all evidence."""
@@ -1080,6 +1089,29 @@ def _wanted(connection: Connection, conditions: Conditions) -> ledger.Conditions
         if key in given:
             given[key] = utc(given[key], key)
     return given  # type: ignore[return-value]
+
+
+class Listed(Sequence[Organism]):
+    """Organisms that are read when it is their turn. How many there are is known before."""
+
+    def __init__(self, registry: Registry, ids: array[int]) -> None:
+        self._registry, self._ids = registry, ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, at: int) -> Organism: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Organism]: ...
+    def __getitem__(self, at: int | slice) -> Organism | list[Organism]:
+        if isinstance(at, slice):
+            return self._registry.organisms(self._ids[at])
+        return self._registry.organisms([self._ids[at]])[0]
+
+    def __iter__(self) -> Iterator[Organism]:
+        for start in range(0, len(self), TOGETHER):
+            yield from self[start : start + TOGETHER]
 
 
 def _read_genome(

@@ -634,6 +634,39 @@ def test_a_long_list_is_never_held(
     assert before_the_first_line[0] == 10
 
 
+def test_a_terminal_reads_the_descendants_that_it_shows(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lineage.open(empty) as registry:
+        registry.register(name="base")
+        registry.register_many({"name": f"n{i}", "parents": "base"} for i in range(90))
+    read: list[int] = []
+    run = Registry.organisms
+    monkeypatch.setattr(
+        Registry, "organisms", lambda self, ids: read.append(len(ids)) or run(self, ids)
+    )
+    assert see("descendants", "base").lines[-1].startswith("50 of 90 organisms")
+    assert read == [50]
+
+
+@pytest.mark.parametrize("limit", [None, 3, 10, 13, 99])
+def test_the_first_of_a_long_list_are_found_before_the_rest(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    """What comes meanwhile puts nothing into the list twice, and nothing out of it."""
+    monkeypatch.setattr("lineage.registry.TOGETHER", 10)
+    with lineage.open(empty) as registry:
+        registry.register_many({"name": f"n{i}"} for i in range(25))
+        whole = [one.name for one in registry.find()]
+        each = registry.each(limit=limit)
+        first = next(each).name
+        registry.register_many({"name": f"later{i}"} for i in range(4))
+        rest = [one.name for one in each]
+    names = [one for one in (first, *rest) if not str(one).startswith("later")]
+    assert names == whole[: len(names)]
+    assert len(rest) + 1 == min(29 if limit is None else limit, 29)
+
+
 def test_an_array_is_written_as_json_writes_it(empty: Path) -> None:
     assert ask("ls", "--json").out == "[]\n"
     assert ask("ls", "--json", into=Terminal).out == "[]\n"

@@ -78,11 +78,10 @@ def descendants(ref: str, limit: int | None, as_json: bool, **walk: Any) -> None
     """List what descends from an organism, each once, the earliest generation first."""
     registry = open_registry()
     organism = registry.get(ref)
+    found = registry.each_descendant(organism, **walk)
     if as_json or not sys.stdout.isatty():
-        each = registry.each_descendant(organism, **walk)
-        stream_list(registry, islice(each, limit or None), None, as_json)
+        stream_list(registry, islice(found, limit or None), None, as_json)
         return
-    found = registry.descendants(organism, **walk)
     listing(
         registry,
         found[: limit_of(limit, as_json)],
