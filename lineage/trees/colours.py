@@ -36,15 +36,31 @@ class Theme:
 @cache
 def theme(start: str) -> Theme:
     """The theme whose block begins with `start`, LIGHT or DARK."""
-    sheet = files("lineage.viz").joinpath("page.css").read_text("utf-8")
-    block = sheet[sheet.index(start) :].partition("}")[0]
-    found = dict(re.findall(r"--(\w+): ([^;]+);", block))
+    found = _named(start)
     swatches = found.pop("scale").split()
     scale = tuple(_mixed(swatches, i / (STEPS - 1)) for i in range(STEPS))
     letters = tuple(
         max((DARK_LETTERS, LIGHT_LETTERS), key=lambda one: contrast(one, shade)) for shade in scale
     )
     return Theme(found, scale, letters)
+
+
+def _named(start: str) -> dict[str, str]:
+    sheet = files("lineage.viz").joinpath("page.css").read_text("utf-8")
+    block = sheet[sheet.index(start) :].partition("}")[0]
+    return dict(re.findall(r"--(\w+): ([^;]+);", block))
+
+
+def palette() -> str:
+    """The colours and the font of the page, as CSS for another one: dark where the screen is."""
+    light, dark = (
+        "".join(f"--{name}:{value};" for name, value in _named(start).items())
+        for start in (LIGHT, DARK)
+    )
+    return (
+        f":root {{ {light} --font:{font()}; color-scheme:light dark; }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
+    )
 
 
 @cache

@@ -13,7 +13,7 @@ from pyvis.network import Network
 
 from lineage.organism import Niche, Score
 from lineage.shown import joules, shown
-from lineage.trees import words
+from lineage.trees import colours, words
 from lineage.trees.family import Family, Member
 from lineage.trees.folding import Line, apart, fold, generations, links, made
 from lineage.trees.layout import Layout, arrange
@@ -30,7 +30,7 @@ def render(family: Family, *, title: str, all: bool = False, most: int | None = 
     parts = files("lineage.viz")
     library = _without_map(parts.joinpath("vendor/vis-network.min.js").read_text("utf-8"))
     script = parts.joinpath("network.js").read_text("utf-8")
-    style = parts.joinpath("network.css").read_text("utf-8")
+    style = f"{colours.palette()}\n{parts.joinpath('network.css').read_text('utf-8')}"
     counts = words.census(family, layout)
     return fill(
         "network.html",

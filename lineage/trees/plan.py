@@ -119,7 +119,7 @@ def render(
 ) -> str:
     """The page, as text to be written in UTF-8. `sentences` say what the policy does; `fronts` are
     drawn; `asked` are the options that the plan was made with, ` --policy storage`."""
-    style = f"{_palette()}\n{files('lineage.viz').joinpath('plan.css').read_text('utf-8')}"
+    style = f"{colours.palette()}\n{files('lineage.viz').joinpath('plan.css').read_text('utf-8')}"
     return fill(
         "plan.html",
         title="Selection plan",
@@ -139,18 +139,6 @@ def render(
         pictures=[Markup(niche.svg(one)) for one in fronts],
         lists=list(_lists(plan)),
         next=_next(plan, asked),
-    )
-
-
-def _palette() -> str:
-    """The colours and the font of the tree page."""
-    light, dark = (
-        "".join(f"--{name}:{value};" for name, value in colours.theme(start).named.items())
-        for start in (colours.LIGHT, colours.DARK)
-    )
-    return (
-        f":root {{ {light} --font:{colours.font()}; color-scheme:light dark; }}\n"
-        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
     )
 
 
