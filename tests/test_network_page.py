@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import lineage
 from lineage.cli import drawing, main
 from lineage.organism import Niche, PowerCost, Score
-from lineage.trees import network
+from lineage.trees import colours, network, niche
 from lineage.trees.family import Branch, Family, Member
 from tests.test_trees import HOSTILE, grow, organism, scored, small_family
 
@@ -88,6 +88,15 @@ def test_tree_and_table_share_rows_and_say_everything_in_words(show: Open) -> No
         assert word in legend
     assert "adapter" not in legend, "only what is drawn is explained"
     assert "7 organisms · 4 generations · 1 merge" in page.locator(".counts").inner_text()
+
+
+def test_all_pages_have_one_palette() -> None:
+    """The tree page has it; the small graph, plans and niches take it from there."""
+    for start in (colours.LIGHT, colours.DARK):
+        named = colours.theme(start).named
+        for one in (network.render(small_family(), title="x"), niche.style()):
+            assert f"--soft:{named['soft']};" in one
+            assert f"--alive:{named['alive']};" in one
 
 
 def test_clicking_an_organism_on_the_tree_tells_all_about_it(show: Open) -> None:

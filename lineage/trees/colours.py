@@ -51,15 +51,16 @@ def _named(start: str) -> dict[str, str]:
     return dict(re.findall(r"--(\w+): ([^;]+);", block))
 
 
-def palette() -> str:
-    """The colours and the font of the page, as CSS for another one: dark where the screen is."""
+def palette(of: str = ":root") -> str:
+    """The colours and the font of the page, as CSS for another one, or `of` a part of one: dark
+    where the screen is."""
     light, dark = (
         "".join(f"--{name}:{value};" for name, value in _named(start).items())
         for start in (LIGHT, DARK)
     )
     return (
-        f":root {{ {light} --font:{font()}; color-scheme:light dark; }}\n"
-        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
+        f"{of} {{ {light} --font:{font()}; color-scheme:light dark; }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ {of} {{ {dark} }} }}"
     )
 
 

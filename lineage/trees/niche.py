@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from html import escape
 from itertools import pairwise
 
 from lineage.selection.niches import Competition, Member
 from lineage.shown import per as as_per
 from lineage.shown import shown
+from lineage.trees import colours
 
 WIDTH, HEIGHT = 860, 480
 LEFT, RIGHT, TOP, BOTTOM = 78, 24, 30, 52
@@ -19,23 +21,28 @@ LETTER = 7.2
 """Pixels a letter of a label takes at most, at 12 px."""
 
 STYLE = """
-svg.niche, .niche-page { --paper:#fbfaf7; --ink:#1d2327; --soft:#5c666d; --hair:#e6e3dc;
-  --line:#1d7a55; --grey:#b3b1a9; --obsolete:#c98a4b; color-scheme:light dark; }
-@media (prefers-color-scheme: dark) { svg.niche, .niche-page { --paper:#14181b; --ink:#e8e6e1;
-  --soft:#a3abb1; --hair:#2a3136; --line:#6cc9a0; --grey:#59636b; --obsolete:#c98a4b; } }
+svg.niche, .niche-page { --grey:#b3b1a9; --obsolete:#c98a4b; }
+@media screen and (prefers-color-scheme: dark) { svg.niche, .niche-page { --grey:#59636b; } }
 svg.niche { background:var(--paper); font:12px system-ui,sans-serif;
   font-variant-numeric:tabular-nums; }
 svg.niche text { fill:var(--soft); } svg.niche text.name { fill:var(--ink);
   paint-order:stroke; stroke:var(--paper); stroke-width:3px; }
 svg.niche text.title { fill:var(--ink); font-size:14px; font-weight:600; }
-svg.niche .grid { stroke:var(--hair); } svg.niche .front { fill:none; stroke:var(--line); }
-svg.niche .error { stroke:var(--line); } svg.niche .lead { stroke:var(--hair); }
+svg.niche .grid { stroke:var(--hair); } svg.niche .front { fill:none; stroke:var(--alive); }
+svg.niche .error { stroke:var(--alive); } svg.niche .lead { stroke:var(--hair); }
 svg.niche circle { stroke:var(--paper); stroke-width:.8; }
-svg.niche circle.front { fill:var(--line); stroke:var(--paper); }
-svg.niche circle.contested { fill:none; stroke:var(--line); }
+svg.niche circle.front { fill:var(--alive); stroke:var(--paper); }
+svg.niche circle.contested { fill:none; stroke:var(--alive); }
 svg.niche circle.obsolete { fill:var(--obsolete); }
 svg.niche circle.marked { fill:var(--grey); }
 """
+
+
+@cache
+def style() -> str:
+    """The colours of the tree page, and what the picture does with them."""
+    return f"{colours.palette('svg.niche, .niche-page')}{STYLE}"
+
 
 def svg(found: Competition, per: str | None = None) -> str:
     """The picture of one unit of cost: the one asked for, else the most common."""
@@ -45,7 +52,7 @@ def svg(found: Competition, per: str | None = None) -> str:
         f'<svg class="niche" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'width="{WIDTH}" height="{HEIGHT}" role="img">',
         f"<title>{_text(str(found.niche))}: fitness against cost</title>",
-        f"<style>{STYLE}</style>",
+        f"<style>{style()}</style>",
         f'<text class="title" x="{LEFT}" y="18">{_text(str(found.niche))}</text>',
         *_axes(found, members, scale),
     ]
@@ -254,7 +261,7 @@ def page(found: Competition) -> str:
     ]
     return PAGE.format(
         title=_text(str(found.niche)),
-        style=STYLE,
+        style=style(),
         pictures="\n".join(svg(found, per) for per in units),
         rows="\n".join(rows),
     )

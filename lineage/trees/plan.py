@@ -123,7 +123,7 @@ def render(
     return fill(
         "plan.html",
         title="Selection plan",
-        policy=f"default-src 'none'; style-src {digest(style)} {digest(niche.STYLE)}; "
+        policy=f"default-src 'none'; style-src {digest(style)} {digest(niche.style())}; "
         "img-src data:; base-uri 'none'; form-action 'none'",
         style=style,
         plan=plan,
