@@ -153,7 +153,8 @@ def reach(value: float, stderr: float | None, n: int | None, z: float) -> tuple[
     if n is not None:
         a, b, c = 1 + z * z / n, -2 * value - z * z / n, value * value
         root = math.sqrt(max(0.0, b * b - 4 * a * c))
-        down, up = max(down, value - (-b - root) / (2 * a)), max(up, (-b + root) / (2 * a) - value)
+        highest = min(1.0, (-b + root) / (2 * a))  # of 1.0 it is 1.0, and rounding must not pass it
+        down, up = max(down, value - (-b - root) / (2 * a)), max(up, highest - value)
     return down, up
 
 
