@@ -6,19 +6,20 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lineage
 from lineage import PowerCost
-from lineage.cli import selecting
+from lineage.cli import main, selecting
 from lineage.errors import InvalidValue, NotFound
-from lineage.selection import budget, policy
+from lineage.selection import budget, planfile, policy
 from lineage.selection.planfile import Outdated
 from lineage.selection.policy import Policy
 from lineage.trees import plan as page
@@ -60,6 +61,9 @@ def one(settings: str) -> Policy:
         ("[a]\nkeep_last = 0", 2, "keep_last"),
         ("[a]\nkeep_every = 1000", 2, "1000 steps"),
         ("[a]\ngrace = '7 years'", 2, "30d"),
+        ("[a]\nscope = { age = '99999999999999w' }", 2, "longer than 30,000 years"),
+        ("[a]\nkeep_last = 99999999999999999999", 2, "from 1 to"),
+        ("[a]\nkeep_every = '99999999999999999999 steps'", 2, "1000 steps"),
         ("[a]\nkeep_best = {n = 2, pre = 'run'}", 2, "Is 'per' meant?"),
         ("[a]\ndelta = 0.1\n[a.scope]\nage = 3", 4, "age"),
         ("[a]\nbudget = '2 XB'", 2, "'XB'"),
@@ -219,6 +223,20 @@ def test_a_policy_spares_what_it_says(registry_url, settings, gone):
         assert proposed(registry, one(settings)) == gone
 
 
+@pytest.mark.parametrize("settings", ["", '\nbudget = "1 GB"'])
+def test_a_founder_goes_with_its_clade_and_a_second_run_finds_nothing(registry_url, settings):
+    asked = one(f"keep_founders = true{settings}")
+    with lineage.open(registry_url) as registry:
+        run_of(registry, "r", 0.1, 0.2, joules=2.0)
+        run_of(registry, "top", 0.9)
+        registry.protect("r-2")
+        assert proposed(registry, asked) == ({"top-1"} if settings else set())
+        registry.unprotect("r-2")
+        assert proposed(registry, asked) == {"r-1", "r-2"}
+        registry.select(asked, apply=True)
+        assert proposed(registry, asked) == set()
+
+
 def test_marks_of_one_policy_are_nothing_to_another(tmp_path):
     """A wide delta marks what the frontier keeps; the frontier does not revive it, and its own
     next run changes nothing."""
@@ -235,7 +253,56 @@ def test_marks_of_one_policy_are_nothing_to_another(tmp_path):
         assert (done.marked, done.revived) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("confidence", 7), ("delta", "x"), ("niches", "x/acc"), ("retire", "everything"),
+        ("grace", 1e400), ("scope", {"runs": "r"}), ("keep_best", {"n": "two"}),
+        ("budget", {"amount": "x", "unit": "B"}), ("budget", {"unit": "B"}),
+        ("traffic", {"cup": 1.0}), ("price", 3), ("name", 5), ("unknown", 1),
+    ],
+)  # fmt: skip
+def test_a_plan_with_a_policy_that_nobody_could_write_is_refused(tmp_path, part, value):
+    plan = {"policy": policy.plain(Policy()) | {part: value}, "select": [], "revive": []}
+    (tmp_path / "p.json").write_text(json.dumps({"format": planfile.FORMAT} | plan))
+    with lineage.open(tmp_path / "r.db") as registry, pytest.raises(InvalidValue, match="json"):
+        registry.select(from_plan=tmp_path / "p.json")
+
+
+@pytest.mark.parametrize("entry", [{}, {"ref": "a", "rule": "x", "reasons": [{}]}, 1])
+def test_a_plan_with_parts_missing_is_refused(tmp_path, entry):
+    plan = {"policy": policy.plain(Policy()), "select": [entry], "revive": []}
+    (tmp_path / "p.json").write_text(json.dumps({"format": planfile.FORMAT} | plan))
+    with lineage.open(tmp_path / "r.db") as registry:
+        with pytest.raises(InvalidValue, match="parts missing"):
+            registry.select(from_plan=tmp_path / "p.json")
+        url = str(tmp_path / "r.db")
+    for more in (["--policy", "frontier"], ["--simulate", "delta=1"]):
+        asked = ["--db", url, "select", "--from-plan", str(tmp_path / "p.json"), *more]
+        assert CliRunner().invoke(main, asked).exit_code == 2
+
+
 # ---- Budgets
+
+
+def test_who_is_revived_has_room_in_the_budget(registry_url):
+    with lineage.open(registry_url) as registry:
+        run_of(registry, "good", 0.9)
+        run_of(registry, "bad", 0.5, joules=2.0)
+        asked = one('budget = "1 GB"')
+        assert registry.select(asked, apply=True).marked == 1
+        registry.score("bad-1", "x/acc", 0.8)
+        registry.score("good-1", "x/acc", 0.7)
+        plan = registry.select(asked)  # bad-1 is obsolete no more: one of both has to go
+        assert ([str(found) for found in plan.revivals], proposed(registry, asked)) == (
+            ["bad-1"], {"good-1"},
+        )  # fmt: skip
+        assert (plan.budget.before, plan.budget.after, plan.budget.met) == (1e9, 1e9, True)
+        registry.protect("good-1")
+        plan = registry.select(asked)
+        assert (plan.revivals, plan.proposed, plan.budget.after) == ((), 0, 1e9)
+        registry.select(asked, apply=True)
+        assert registry.get("bad-1").status == "selected_against"
 
 
 def test_a_budget_takes_the_least_fit_first_and_says_when_it_cannot_be_met(registry_url):
@@ -354,6 +421,23 @@ def test_a_plan_whose_ground_has_moved_is_refused_and_told(tmp_path, change, say
             registry.select(from_plan=file, apply=True)
         assert says in str(error.value)
         assert registry.find(status="selected_against") == []
+
+
+@pytest.mark.parametrize(
+    ("marked", "revived", "told"),
+    [
+        (0, 0, ""),
+        (0, 2, "Revived 2."),
+        (3, 0, "Marked 3 as selected against. `lineage revive NAME`"),
+        (3, 2, "Marked 3 as selected against. Revived 2. `lineage revive NAME`"),
+    ],
+)
+def test_what_an_application_did_is_told_and_how_to_take_it_back(tmp_path, marked, revived, told):
+    with lineage.open(tmp_path / "r.db") as registry:
+        plan = replace(registry.select(), marked=marked, revived=revived, run="abc")
+    said = selecting._next(plan, "")
+    assert said.startswith(told)
+    assert ("`lineage revive --run abc`" in said) == bool(marked)
 
 
 @pytest.mark.parametrize("written", ["", "[]", "{}", '{"format": "lineage plan 1"}', '{"a": NaN'])

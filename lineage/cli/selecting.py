@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lineage.cli.common import (
     emit,
@@ -101,6 +102,12 @@ def select(
         raise click.UsageError("--apply acts; --simulate and --write-plan only look. Choose one.")
     if new and (simulate or from_plan):
         raise click.UsageError("--new judges anew; --simulate and --from-plan do not. Choose one.")
+    given = click.get_current_context().get_parameter_source("policy")
+    if from_plan and (simulate or given is not ParameterSource.DEFAULT):
+        raise click.UsageError(
+            "--from-plan takes a plan as it stands, with its policy; --policy and --simulate judge "
+            "anew. Choose one."
+        )
     if output and (simulate or not output.lower().endswith((".html", ".htm"))):
         raise click.UsageError("--output draws a plan as a page, FILE.html; --simulate has none.")
     registry = open_registry()
@@ -397,11 +404,12 @@ def _listed(known: list[Organism], count: int | None = None, most: int = 5) -> s
 
 def _next(plan: Plan, asked: str) -> str:
     if plan.marked is not None:
-        back = f", revived {plan.revived:,}" if plan.revived else ""
-        again = f", `lineage revive --run {plan.run}` all of them" if plan.marked else ""
+        back = f"Revived {plan.revived:,}." if plan.revived else ""
+        if not plan.marked:
+            return back
         return (
-            f"Marked {plan.marked:,} as selected against{back}. "
-            f"`lineage revive NAME` takes one back{again}."
+            f"Marked {plan.marked:,} as selected against. {back}{' ' * bool(back)}"
+            f"`lineage revive NAME` takes one back, `lineage revive --run {plan.run}` all of them."
         )
     if not plan.proposed:
         return ""

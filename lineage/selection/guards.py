@@ -22,16 +22,15 @@ def guarded(
     at: int | None = None,
     among: Sequence[int] | None = None,
 ) -> dict[int, str]:
-    """By organism what guards it; of several the strongest. `at` is now, in microseconds. Where
-    some are given (`among`), the registry is asked about these, and others may be left out."""
+    """By organism what guards it, but for founders (`lone`); of several the strongest. `at` is now,
+    in microseconds. Where some are given (`among`), the registry is asked about these, and others
+    may be left out."""
     at = now() if at is None else at
     found: dict[int, str] = {}
     rows, params = "FROM organism o WHERE", list[Any]()
     if among is not None:
         rows = f"FROM {connection.ids} AS i CROSS JOIN organism o WHERE o.id = i.id AND"
         params = [connection.pack(among)]
-    if policy.keep_founders:
-        found.update(dict.fromkeys(only_founders(connection), FOUNDER))
     if policy.grace:
         since = at - int(policy.grace * 1e6)
         sql = f"SELECT o.id {rows} o.registered > ?"
@@ -47,15 +46,14 @@ def guarded(
     return found
 
 
-def only_founders(connection: Connection) -> set[int]:
-    """Founders of which a living organism descends that descends from no other founder. Linear in
-    the registry."""
+def lone(connection: Connection) -> dict[int, int]:
+    """By living organism the founder that it descends from; who descends from several, or is one,
+    is left out. Linear in the registry."""
     of: dict[int, int] = {}  # the only founder, or 0 where there are several
     rows = connection.execute(
         """SELECT o.id, e.parent, o.status = 'alive' AND o.ghost = 0 FROM organism o
            LEFT JOIN edge e ON e.child = o.id WHERE o.same_as IS NULL ORDER BY o.generation, o.id"""
     )
-    found = set()
     alive: dict[int, bool] = {}
     for own, parent, living in rows.fetchall():
         if parent is None:
@@ -64,10 +62,7 @@ def only_founders(connection: Connection) -> set[int]:
             above = of.get(parent, 0)
             of[own] = above if of.get(own, above) == above else 0
             alive[own] = bool(living)
-    for own, living in alive.items():
-        if living and of[own]:
-            found.add(of[own])
-    return found
+    return {own: of[own] for own, living in alive.items() if living and of[own]}
 
 
 def of_one(connection: Connection, organism: Organism, policy: Policy) -> tuple[str, ...]:
@@ -85,5 +80,5 @@ def of_one(connection: Connection, organism: Organism, policy: Policy) -> tuple[
     if organism.registered and micros(organism.registered) > now() - policy.grace * 1e6:
         guards.append("young")
     if policy.keep_founders and organism.generation == 0:
-        guards += ["founder"] if organism.id in only_founders(connection) else []
+        guards += ["founder"] if organism.id in lone(connection).values() else []
     return tuple(guards)

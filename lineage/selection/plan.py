@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -251,20 +251,27 @@ def decide(connection: Connection, policy: Policy = FRONTIER, new: bool = False)
     wanted = found().tolist() if found else _living(connection)
     scope = keepers.in_scope(connection, policy, at)
     candidates = [own for own in wanted if scope is None or own in scope]
-    spared = keepers.kept(connection, policy, at)
+    kept = keepers.kept(connection, policy, at)
     for fit in keepers.listed(connection, policy).values():
-        spared.update(dict.fromkeys(fit, "listed"))
-    among = None if told is None else candidates
-    spared.update(guards.guarded(connection, policy, at, among))
+        kept.update(dict.fromkeys(fit, "listed"))
+    guarded = guards.guarded(connection, policy, at, None if told is None else candidates)
     rule = DOMINATED if policy.retire == "dominated" else UNKEPT
-    proposed = {own: rule for own in candidates if own not in spared}
-    spent = None
-    if policy.budget:
-        spent = _budgeted(connection, policy, sweep, proposed, spared.keys(), scope)
+    revive = sweep.marked_no_more() if policy.retire == "dominated" else []
+    retire = _budgeted(connection, policy, sweep, scope, revive) if policy.budget else None
+    lone = guards.lone(connection) if policy.keep_founders else {}
+    founders = set(lone.values())
+    while True:  # a founder is guarded no more once its clade goes
+        spared = {**kept, **dict.fromkeys(founders, guards.FOUNDER), **guarded}
+        proposed = {own: rule for own in candidates if own not in spared}
+        spent, gone = retire(proposed, spared) if retire else (None, set[int]())
+        left = founders.intersection(lone[own] for own in lone.keys() - proposed.keys())
+        if left == founders:
+            break
+        founders = left
     return Decision(
         proposed=dict(sorted(proposed.items())),
         kept=[(own, spared[own]) for own in candidates if own in spared],
-        revive=sweep.marked_no_more() if policy.retire == "dominated" else [],
+        revive=[own for own in revive if own not in gone],
         spent=spent,
         sweep=sweep,
         policy=policy,
@@ -284,38 +291,44 @@ def _budgeted(
     connection: Connection,
     policy: Policy,
     sweep: Sweep,
-    proposed: dict[int, str],
-    spared: Collection[int],
     scope: set[int] | None,
-) -> Spent:
-    """Add to `proposed` who goes for the budget. What leans on such a one goes for it too."""
+    revive: Collection[int],
+) -> Callable[[dict[int, str], Collection[int]], tuple[Spent, set[int]]]:
+    """What adds to those proposed who of the living goes for the budget, given who is spared, and
+    says who goes, of those to `revive` too: there must be room for them. What leans on one that
+    goes is proposed for the budget too."""
     budget = policy.budget
     assert budget is not None
     living = _living(connection)
     of = budgets.measure(budget.unit)
-    used = {own: of(use) for own, use in budgets.uses(connection, policy, living).items()}
+    back = set(revive)
+    everybody = [*living, *revive]
+    used = {own: of(use) for own, use in budgets.uses(connection, policy, everybody).items()}
     known = {own: float(one) for own, one in used.items() if one is not None}
-    stay = [own for own in living if own not in proposed]
-    free = [own for own in stay if own not in spared and (scope is None or own in scope)]
-    gone, left = budgets.retire(
-        budget.amount,
-        {own: known[own] for own in stay if own in known},
-        free,
-        sweep.ranks(),
-        keepers.backbone(connection),
-        stay,
-    )
-    leaning = sweep.leaning_on(gone) if gone else set()
-    proposed.update(dict.fromkeys(proposed.keys() & leaning, BUDGET))
-    proposed.update(dict.fromkeys(gone, BUDGET))
-    return Spent(
-        limit=budget.amount,
-        unit=budget.unit,
-        before=sum(known.values()),
-        after=left,
-        unknown=len(living) - len(known),
-        met=left <= budget.amount,
-    )
+    mine = [own for own in living if own in known]
+    ranks, above = sweep.ranks(), keepers.backbone(connection)
+
+    def retire(
+        proposed: dict[int, str], spared: Collection[int]
+    ) -> tuple[Spent, set[int]]:
+        stay = [own for own in everybody if own not in proposed]
+        free = [own for own in stay if own not in spared and (scope is None or own in scope)]
+        using = {own: known[own] for own in stay if own in known}
+        gone, left = budgets.retire(budget.amount, using, free, ranks, above, stay)
+        leaning = sweep.leaning_on(gone) if gone else set()
+        proposed.update(dict.fromkeys(proposed.keys() & leaning, BUDGET))
+        proposed.update(dict.fromkeys(set(gone) - back, BUDGET))
+        spent = Spent(
+            limit=budget.amount,
+            unit=budget.unit,
+            before=sum(known[own] for own in mine),
+            after=left,
+            unknown=len(living) - len(mine),
+            met=left <= budget.amount,
+        )
+        return spent, set(gone)
+
+    return retire
 
 
 def told(connection: Connection, decision: Decision, details: int | None = None) -> Plan:

@@ -78,10 +78,16 @@ def read(file: str | os.PathLike[str]) -> tuple[Policy, Mapping[str, Any]]:
         raise InvalidValue(f"{file} is no plan of this lineage. `select --write-plan` makes one.")
     try:
         policy = policies.of_plain(document["policy"])
-        entries = [*document["select"], *document["revive"]]
-        complete = all(isinstance(one["ref"], str) for one in entries)
+        complete = all(
+            isinstance(one["ref"], str) for one in [*document["select"], *document["revive"]]
+        ) and all(
+            isinstance(reason["niche"], str) and isinstance(reason["per"], str)
+            for one in document["select"] if one["rule"] for reason in one["reasons"]
+        )  # fmt: skip
     except (KeyError, TypeError):
         complete = False
+    except InvalidValue as error:
+        raise InvalidValue(f"the policy in {file} cannot be read: {error}") from None
     if not complete:
         raise InvalidValue(f"{file} is a plan with parts missing. Make a new one.")
     return policy, document

@@ -4,6 +4,7 @@ name the line, and told as sentences. docs/selection.md says what each setting d
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -24,6 +25,8 @@ KWH = 3.6e6
 SECONDS = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15,
          "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40}  # fmt: skip
+MOST = 10**12
+"""Of what is counted, organisms and steps; and of seconds: some 30,000 years."""
 TRAFFIC = ("token", "character", "request", "image", "hour")
 
 
@@ -145,8 +148,8 @@ def _within(low: float, high: float = inf) -> Callable[[Any], float]:
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidValue(f"is a whole number, 1 or more, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+        raise InvalidValue(f"is a whole number from 1 to {MOST:,}, not {value!r}")
     return value
 
 
@@ -171,9 +174,16 @@ def seconds(value: Any) -> float:
     return float(match[1]) * SECONDS[match[2]]
 
 
+def _age(value: Any) -> float:
+    found = seconds(value)
+    if found >= MOST:
+        raise InvalidValue(f"is longer than 30,000 years: {value!r}")
+    return found
+
+
 def _steps(value: Any) -> int:
     match = re.fullmatch(r"\s*(\d+)\s*steps?\s*", value) if isinstance(value, str) else None
-    if match is None or not int(match[1]):
+    if match is None or not 1 <= int(match[1]) <= MOST:
         raise InvalidValue(f'is a number of steps, like "1000 steps", not {value!r}')
     return int(match[1])
 
@@ -287,18 +297,18 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "niches": _texts,
     "leave_out": _texts,
     "scope": _table(
-        Scope, {"name": _text, "run": _text, "tag": _text, "clade": _text, "age": seconds}
+        Scope, {"name": _text, "run": _text, "tag": _text, "clade": _text, "age": _age}
     ),
     "protect": _texts,
     "aliases": _texts,
-    "grace": seconds,
+    "grace": _age,
     "keep_founders": _flag,
     "keep_best": _table(
         KeepBest, {"n": _count, "niche": _text, "per": _choice("run", "clade", "species")}
     ),
     "keep_last": _count,
     "keep_every": _steps,
-    "keep_within": seconds,
+    "keep_within": _age,
     "budget": _budget,
     "traffic": traffic,
     "price": _price("kWh"),
@@ -454,17 +464,51 @@ def plain(policy: Policy) -> dict[str, Any]:
 
 def of_plain(written: Any) -> Policy:
     """The policy that `plain` wrote. InvalidValue where it was not."""
-    parts = {"scope": Scope, "keep_best": KeepBest, "budget": Budget, "price": Price,
-             "storage_price": Price}  # fmt: skip
-    try:
-        values: dict[str, Any] = {
-            key: parts[key](**value) if key in parts and value is not None
-            else tuple(value) if isinstance(value, list) else value
-            for key, value in written.items()
-        }  # fmt: skip
-        return Policy(**values)
-    except (TypeError, AttributeError) as error:
-        raise InvalidValue(f"the policy in it cannot be read: {error}.") from None
+    if not isinstance(written, dict):
+        raise InvalidValue("it is no table")
+    usual = json.loads(json.dumps(plain(FRONTIER)))
+    values: dict[str, Any] = {}
+    for key, value in written.items():
+        _known(key, usual, f"{key!r} in a policy is unknown")
+        if value != usual[key]:
+            try:
+                values[key] = _PLAIN.get(key, SETTINGS.get(key, _text))(value)
+            except InvalidValue as error:
+                raise InvalidValue(_sentence(key, error)) from None
+    return Policy(**values)
+
+
+def _known_of(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Of a table in which null stands for what is not set."""
+    return lambda value: parse(
+        {key: one for key, one in value.items() if one is not None}
+        if isinstance(value, dict)
+        else value
+    )
+
+
+def _rates(value: Any) -> Mapping[str, float]:
+    if not isinstance(value, dict):
+        raise InvalidValue(f"is a table, not {value!r}")
+    return {_choice(*TRAFFIC)(unit): _within(0)(many) for unit, many in value.items()}
+
+
+_MONEY = _table(Price, {"amount": _within(0), "currency": _text})
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "scope": _known_of(_table(
+        Scope, {"name": _text, "run": _text, "tag": _text, "clade": _text, "age": _within(0, MOST)}
+    )),
+    "grace": _within(0, MOST),
+    "keep_best": _known_of(SETTINGS["keep_best"]),
+    "keep_every": _count,
+    "keep_within": _within(0, MOST),
+    "budget": _table(Budget, {"amount": _within(0), "unit": _text}),
+    "traffic": _rates,
+    "price": _MONEY,
+    "storage_price": _MONEY,
+    "carbon": _within(0),
+}  # fmt: skip
+"""How `plain` wrote what a person writes otherwise."""
 
 
 # ---- As sentences
