@@ -452,13 +452,13 @@ def test_a_dominator_must_be_here_and_whole(world: World) -> None:
     size = (world.champion / "model.safetensors").stat().st_size
     whole = (world.champion / "model.safetensors").read_bytes()
     (world.champion / "model.safetensors").write_bytes(bytes(size))
-    stays(world, "champion@v1, which its mark rests on, is not here and whole")
+    stays(world, "its mark rests on champion@v1, and champion@v1 is not here as it was registered")
     (world.champion / "model.safetensors").write_bytes(whole)
     assert world.registry.cull(apply=True).files == 5
     (world.champion / "model.safetensors").unlink()
     kept = world.registry.empty_quarantine(later(), apply=True)
     assert kept.files == 0
-    assert "not here and whole" in kept.stored[0].reason
+    assert "is not here as it was registered" in kept.stored[0].reason
     assert world.quarantined()
 
 

@@ -349,7 +349,7 @@ class Whole:
                     f"no files of {one.ref} are recorded"
                 )  # fmt: skip
             if why := self.known[one.id]:
-                return f"{one.ref}, which its mark rests on, is not here and whole: {why}"
+                return f"its mark rests on {one.ref}, and {why.removesuffix('.')}"
         return ""
 
 
