@@ -215,3 +215,14 @@ def page(browser: Browser) -> Iterator[Page]:
     yield opened
     context.close()
     assert not errors, f"script errors in the page: {errors}"
+
+
+@pytest.fixture
+def asked(page: Page) -> Iterator[list[str]]:
+    """The addresses that the page has asked for; it may complain of nothing."""
+    urls: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    yield urls
+    assert not said, "the page complained"

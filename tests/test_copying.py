@@ -179,7 +179,7 @@ def dump(postgres: str, postgres_programs: None, tmp_path: Path) -> Path:
     return file
 
 
-def test_a_dump_comes_back(postgres: str, dump: Path, tmp_path: Path) -> None:
+def test_a_dump_comes_back(postgres: str, dump: Path) -> None:
     """All rows, and what was there is kept; rights of others stay."""
     later = contents(postgres)
     with lineage.open(postgres) as registry:

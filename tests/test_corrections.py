@@ -469,9 +469,7 @@ def test_corrections_in_the_terminal(tmp_path: Path) -> None:
     assert tell("relocate", "/nowhere", "/else").exit_code == 1
 
 
-def test_the_doctor_finds_what_counts_though_it_was_retracted(
-    registry_url: str, tmp_path: Path
-) -> None:
+def test_the_doctor_finds_what_counts_though_it_was_retracted(registry_url: str) -> None:
     with lineage.open(registry_url) as registry:
         registry.register(name="a", fitness={NICHE: 0.5}, power=PowerCost(5.0))
         registry.retract("a", "x", niche=NICHE)

@@ -27,8 +27,6 @@ from lineage.errors import CullError, InvalidValue
 from lineage.store import mark
 from tests.disks import fill_up, small_disk, without_privileges
 
-NOW = timedelta(0)
-
 
 def weights(folder: Path, seed: int, size: int = 64) -> None:
     folder.mkdir(parents=True, exist_ok=True)

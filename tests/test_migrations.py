@@ -18,6 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from conftest import ROOT, missing
+from disks import fill_up, small_disk
 from sqlalchemy import inspect
 
 import lineage
@@ -271,16 +272,7 @@ def test_what_is_written_through_the_log_is_in_the_copy(old: Path) -> None:
 
 def test_without_room_for_a_copy_nothing_is_touched(tmp_path: Path) -> None:
     """On a real file system that is full."""
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "lineage-test", str(small)]
-    try:
-        refused = subprocess.run(mount, capture_output=True).returncode
-    except OSError:
-        refused = 1
-    if refused:
-        pytest.skip("A small file system can only be mounted by root on Linux.")
-    try:
+    with small_disk(tmp_path / "small", "1M") as small:
         file = small / "registry.db"
         with lineage.open(file) as registry:
             registry.register(name="base")
@@ -289,16 +281,13 @@ def test_without_room_for_a_copy_nothing_is_touched(tmp_path: Path) -> None:
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         raw.close()
         before = contents(str(file))
-        room = os.statvfs(small)
-        (small / "ballast").write_bytes(bytes((room.f_bavail - 8) * room.f_frsize))
+        ballast = fill_up(small, leave=8 * os.statvfs(small).f_frsize)
         with pytest.raises(RegistryUnavailable, match=r"no copy of .* nothing was changed"):
             upgrade(file)
-        (small / "ballast").unlink()
+        ballast.unlink()
         assert sorted(one.suffix for one in small.iterdir() if one.suffix == ".db") == [".db"]
         assert contents(str(file)) == before
         assert upgrade(file).changed
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 def test_an_upgrade_that_fails_half_way_changes_nothing(

@@ -155,7 +155,7 @@ def test_what_is_about_all_is_refused(registry: Registry, policy: Policy) -> Non
         registry.select(policy, new=True)
 
 
-def test_an_import_makes_all_of_it_new(registry: Registry, tmp_path: Path) -> None:
+def test_an_import_makes_all_of_it_new(registry: Registry) -> None:
     grow(registry)
     registry.select(apply=True)
     with registry.store.act() as act_:

@@ -289,7 +289,7 @@ def test_what_never_can_come_in_is_set_aside_and_blocks_nothing(
         sound.check(registry)
 
 
-def test_what_was_set_aside_is_tried_again_from_there(tmp_path: Path) -> None:
+def test_what_was_set_aside_is_tried_again_from_there() -> None:
     with lineage.open("r.db") as registry:
         base = registry.register(save(Path("base"), weights("base")), name="base")
         train("r.db", steps=1, parents="base@production")
