@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from lineage import ledger, snapshots
+from lineage import ledger, snapshots, standings
 from lineage.answers import Answer
 from lineage.database import Connection
 from lineage.organism import Niche, Organism, Score
@@ -336,8 +336,8 @@ def _held(connection: Connection, snapshot: Snapshot, intervals: Sequence[Interv
     params = (_pack(connection, intervals), snapshot.number)
     table = _intervals(connection)
     total, ghosts, living, metered, joules = connection.row(
-        f"""SELECT count(*), count(*) FILTER (WHERE l.living = -1),
-              count(*) FILTER (WHERE l.living = 1), count(l.joules), sum(l.joules)
+        f"""SELECT count(*), count(*) FILTER (WHERE l.state = {standings.ABSENT}),
+              count(*) FILTER (WHERE l.state = {standings.ALIVE}), count(l.joules), sum(l.joules)
             FROM {table} AS p CROSS JOIN label l
             WHERE l.snapshot = ? AND l.pre BETWEEN p.first AND p.last""",
         params,

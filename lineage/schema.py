@@ -322,14 +322,15 @@ label = Table(
     Column("pre", Id, primary_key=True, autoincrement=False),
     Column("last", Id, nullable=False),
     Column("organism", Id, nullable=False),
-    _flag("living"),  # 1, 0 for selected against, 2 for culled, -1 for a ghost
+    Column("state", SmallInteger, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("joules", Double),
     Index("label_organism", "snapshot", "organism", unique=True),
     sqlite_with_rowid=False,
 )
 """Pre-order positions over the backbone (each organism under one parent): the clade of `pre` is
-`pre` to `last`, but for what `graft` adds. `living` and `joules` (of training) as of the snapshot.
+`pre` to `last`, but for what `graft` adds. `state` (in the codes of `standings`) and `joules` (of
+training) as of the snapshot.
 """
 
 stripe = Table(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from lineage import standings
 from lineage.database import Connection, Database
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ LEVELS = range(3, 16)
 to 1 billion. All together are a fiftieth of the organisms."""
 
 COLUMNS = {
-    "label": ("snapshot", "pre", "last", "organism", "living", "generation", "joules"),
+    "label": ("snapshot", "pre", "last", "organism", "state", "generation", "joules"),
     "stripe": ("snapshot", "level", "pre", "head", "low", "high", "alive", "against", "culled"),
     "graft": ("snapshot", "parent", "child"),
     "label_score": ("snapshot", "pre", "niche", "value"),
@@ -140,9 +141,8 @@ def _insert(connection: Connection, table: str, rows: Sequence[tuple[Any, ...]])
 
 # A link to a newcomer is left out: it was made since, and counted, so that nobody will ask.
 
-ORGANISMS = """SELECT id, generation, CASE WHEN ghost = 1 THEN -1 WHEN status = 'alive' THEN 1
-  WHEN status = 'culled' THEN 2 ELSE 0 END
-  FROM organism WHERE id <= ? AND same_as IS NULL ORDER BY id"""
+ORGANISMS = f"""SELECT o.id, o.generation, {standings.STATE} FROM organism o
+  WHERE o.id <= ? AND o.same_as IS NULL ORDER BY o.id"""
 EDGES = "SELECT child, parent FROM edge WHERE child <= ? AND parent <= ?"
 JOULES = """SELECT organism, sum(joules) FROM power WHERE phase = 'training' AND per = 'total'
   AND current = 1 AND joules IS NOT NULL AND organism <= ? GROUP BY organism"""
@@ -154,7 +154,7 @@ def _tables(connection: Connection, begun: Snapshot) -> dict[str, Iterator[tuple
     import numpy as np
 
     number, newest = begun.number, (begun.organism,)
-    ids, generation, living = _read(connection, ORGANISMS, newest, "iib")
+    ids, generation, state = _read(connection, ORGANISMS, newest, "iib")
     ends = _read(connection, EDGES, newest * 2, "ii")
     child, parent = (np.searchsorted(ids, end) for end in ends)
     order = np.lexsort((parent, -generation[parent], child))
@@ -170,13 +170,13 @@ def _tables(connection: Connection, begun: Snapshot) -> dict[str, Iterator[tuple
     grafts = grafts[np.lexsort((grafts[:, 1], grafts[:, 0]))]
     scored, niche, value = _read(connection, SCORES, newest, "iid")
     scored = np.searchsorted(ids, scored)
-    counts = living[scored] == 1
+    counts = state[scored] == standings.ALIVE
     scored, niche, value = pre[scored[counts]], niche[counts], value[counts]
     spread = _spread(number, niche, value)
     order = np.lexsort((niche, scored))
     return {
-        "label": _rows(number, pre, last, ids, living, generation, joules, order=at),
-        "stripe": _stripes(number, last[at], living[at], generation[at]),
+        "label": _rows(number, pre, last, ids, state, generation, joules, order=at),
+        "stripe": _stripes(number, last[at], state[at], generation[at]),
         "graft": _rows(number, grafts[:, 0], grafts[:, 1]),
         "label_score": _rows(number, scored, niche, value, order=order),
         "label_niche": spread,
@@ -184,7 +184,7 @@ def _tables(connection: Connection, begun: Snapshot) -> dict[str, Iterator[tuple
 
 
 def _stripes(
-    number: int, last: Array, living: Array, generation: Array
+    number: int, last: Array, state: Array, generation: Array
 ) -> Iterator[tuple[Any, ...]]:
     """The stripes of all levels, by position; the last of each level may be shorter."""
     import numpy as np
@@ -201,8 +201,8 @@ def _stripes(
             if count else starts for at in (0, 1)
         )  # fmt: skip
         counts = [
-            np.add.reduceat(living == state, starts, dtype=np.int64) if count else starts
-            for state in (1, 0, 2)
+            np.add.reduceat(state == one, starts, dtype=np.int64) if count else starts
+            for one in (standings.ALIVE, standings.SELECTED_AGAINST, standings.CULLED)
         ]
         yield from _rows(number, np.full(len(starts), level), starts, head, low, high, *counts)
         if len(starts) < 2:

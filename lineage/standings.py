@@ -13,7 +13,7 @@ from lineage.energy import ASSUMED_PRECISION, JOULES_PER_OPERATION
 from lineage.organism import PowerCost
 
 ALIVE, SELECTED_AGAINST, CULLED, ABSENT = range(4)
-"""The `state` of a standing. ABSENT: of a ghost."""
+"""The `state` of an organism, where tables hold it in numbers. ABSENT: of a ghost."""
 
 STATES = {"alive": ALIVE, "selected_against": SELECTED_AGAINST, "culled": CULLED}
 
@@ -46,9 +46,10 @@ PER, SOURCE = _said("f.per", costs.RATES), _said("f.source", SOURCES)
 """The unit and the source of a standing `f`, in words."""
 
 _PER = _code("c.per", costs.RATES)
-_STATE = f"""CASE WHEN o.ghost = 1 OR o.same_as IS NOT NULL THEN {ABSENT}
+STATE = f"""CASE WHEN o.ghost = 1 OR o.same_as IS NOT NULL THEN {ABSENT}
   WHEN o.status = 'alive' THEN {ALIVE} WHEN o.status = 'culled' THEN {CULLED}
   ELSE {SELECTED_AGAINST} END"""
+"""The state of an organism `o`."""
 
 
 def _tables(scope: str = "") -> str:
@@ -66,7 +67,7 @@ def _rows(scope: str = "") -> str:
     within = "o.id = t.id AND" if scope else ""
     return f"""SELECT f.niche, f.value, f.organism, coalesce(p.per, {UNCOSTED}),
   CASE WHEN p.per > q.per THEN 1 ELSE 0 END, p.joules, p.source, p.meter, f.stderr, f.n,
-  {_STATE}, o.here
+  {STATE}, o.here
 FROM {of} CROSS JOIN fitness f LEFT JOIN priced p ON p.organism = o.id
 LEFT JOIN first q ON q.organism = o.id
 WHERE {within} f.organism = o.id AND f.current = 1"""

@@ -50,7 +50,8 @@ def fill(url: str) -> None:
     with migrating(url) as connection:
         connection.exec_driver_sql("INSERT INTO setting (key, value) VALUES ('snapshot', 1)")
         connection.exec_driver_sql(
-            "INSERT INTO label (snapshot, pre, last, organism, generation) VALUES (1, 1, 2, 1, 0)"
+            "INSERT INTO label (snapshot, pre, last, organism, state, generation) "
+            "VALUES (1, 1, 2, 1, 0, 0)"
         )
         connection.exec_driver_sql(
             "INSERT INTO lease (organism, holder, until) VALUES (1, 'me', 9)"

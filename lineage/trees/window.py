@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lineage import ledger, snapshots, standings
+from lineage import ledger, snapshots
 from lineage.database import Connection
 from lineage.errors import InvalidValue
 from lineage.organism import Niche
+from lineage.standings import ALIVE, CULLED, SELECTED_AGAINST
 from lineage.trees.family import Branch, Family
 from lineage.trees.gather import members
 from lineage.trees.layout import Layout, Row
@@ -197,7 +198,7 @@ def along(connection: Connection, niche: Niche) -> Along | None:
         raise InvalidValue(f"it is not known whether a higher or a lower {niche} is better.")
     parts = [np.array(rows, np.float64) for rows in connection.stream(
         f"""SELECT l.pre, s.value FROM standing s CROSS JOIN label l
-            WHERE s.niche = ? AND s.state = {standings.ALIVE} AND s.also = 0
+            WHERE s.niche = ? AND s.state = {ALIVE} AND s.also = 0
               AND l.snapshot = ? AND l.organism = s.organism""",
         (own, snapshot.number), 50_000,
     )]  # fmt: skip
@@ -315,11 +316,11 @@ def _last(connection: Connection, number: int) -> int | None:
 def _added_up(connection: Connection, number: int, each: int, start: int, end: int) -> list[_Cell]:
     cells: dict[int, _Cell] = {}
     labels = connection.execute(
-        """SELECT pre, last, organism, generation, living FROM label
+        """SELECT pre, last, organism, generation, state FROM label
            WHERE snapshot = ? AND pre BETWEEN ? AND ? ORDER BY pre""",
         (number, start, end),
     )
-    for pre, last, own, born, living in labels:
+    for pre, last, own, born, state in labels:
         cell = cells.get(pre // each)
         if cell is None:
             cell = cells[pre // each] = _Cell(pre, 0, (pre, last, own, born), born, born, 0, 0, 0)
@@ -327,9 +328,9 @@ def _added_up(connection: Connection, number: int, each: int, start: int, end: i
             cell.head = pre, last, own, born
         cell.count += 1
         cell.low, cell.high = min(cell.low, born), max(cell.high, born)
-        cell.alive += living == 1
-        cell.against += living == 0
-        cell.culled += living == 2
+        cell.alive += state == ALIVE
+        cell.against += state == SELECTED_AGAINST
+        cell.culled += state == CULLED
     return list(cells.values())
 
 
@@ -339,16 +340,16 @@ def _above(connection: Connection, whole: Extent, start: int) -> list[_Cell]:
     highest. So the great ones are there, and the work does not grow with a chain."""
     number, found = whole.snapshot.number, {}
     highest = connection.value("SELECT max(level) FROM stripe WHERE snapshot = ?", (number,))
-    for pre, last, own, born, living in connection.rows(
-        """SELECT pre, last, organism, generation, living FROM label
+    for pre, last, own, born, state in connection.rows(
+        """SELECT pre, last, organism, generation, state FROM label
            WHERE snapshot = ? AND pre BETWEEN ? AND ? AND last >= ?""",
         (number, max(whole.first, start - 64), start - 1, start),
     ):
-        found[pre] = (pre, last, own, born, living)
+        found[pre] = (pre, last, own, born, state)
     for level in range(snapshots.LEVELS[0], (highest or 0) + 1):
         from_ = 0 if level == highest else start // 4 ** (level + 1) * 4 ** (level + 1)
         for row in connection.rows(
-            """SELECT l.pre, l.last, l.organism, l.generation, l.living
+            """SELECT l.pre, l.last, l.organism, l.generation, l.state
                FROM stripe s CROSS JOIN label l
                WHERE s.snapshot = ? AND s.level = ? AND s.pre BETWEEN ? AND ?
                  AND l.snapshot = s.snapshot AND l.pre = s.head""",
@@ -358,7 +359,7 @@ def _above(connection: Connection, whole: Extent, start: int) -> list[_Cell]:
                 found[row[0]] = tuple(row)
     if whole.first < start and whole.root is not None:
         row = connection.row(
-            """SELECT pre, last, organism, generation, living FROM label
+            """SELECT pre, last, organism, generation, state FROM label
                WHERE snapshot = ? AND pre = ?""",
             (number, whole.first),
         )
@@ -366,9 +367,10 @@ def _above(connection: Connection, whole: Extent, start: int) -> list[_Cell]:
     ordered = [found[pre] for pre in sorted(found)]
     if len(ordered) > MOST_ABOVE:
         ordered = [*ordered[: MOST_ABOVE // 2], *ordered[-MOST_ABOVE // 2 :]]
+    states = (ALIVE, SELECTED_AGAINST, CULLED)
     return [
-        _Cell(pre, 1, (pre, last, own, born), born, born, living == 1, living == 0, living == 2)
-        for pre, last, own, born, living in ordered
+        _Cell(pre, 1, (pre, last, own, born), born, born, *(state == one for one in states))
+        for pre, last, own, born, state in ordered
     ]
 
 

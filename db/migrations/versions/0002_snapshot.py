@@ -28,7 +28,7 @@ def upgrade() -> None:
         key("pre"),
         sa.Column("last", ID, nullable=False),
         sa.Column("organism", ID, nullable=False),
-        sa.Column("living", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("state", sa.SmallInteger, nullable=False),
         sa.Column("generation", sa.Integer, nullable=False),
         sa.Column("joules", sa.Double),
         sqlite_with_rowid=False,
