@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import networkx as nx
 import pytest
@@ -348,3 +349,25 @@ def test_a_program_asks_for_rows(explorer: Explorer) -> None:
     answer = explorer.ask("api/rows?start=9999")
     assert answer.status == 400
     assert b"the family has 0 to 699" in answer.read()
+
+
+def test_on_a_narrow_screen_who_is_jumped_to_is_seen_above_the_panel(
+    explorer: Explorer, page: Page
+) -> None:
+    [position] = [
+        row["position"] for row in explorer.get("api/rows?at=n350&rows=9")["rows"]
+        if row["name"] == "n350"
+    ]  # fmt: skip
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{explorer.url}?limit=20#from=0&span=30")  # where it is not drawn
+    page.wait_for_selector("[data-ready]", state="attached")
+    page.locator("#search").fill("n350")
+    page.locator("#search").press("Enter")
+    told(page, "n350")
+    page.wait_for_function("() => location.hash.includes('at=n350')")
+    at = parse_qs(urlsplit(page.url).fragment)
+    stage, panel = (page.locator(one).bounding_box() for one in ("#stage", "#panel"))
+    assert stage
+    assert panel
+    part = (position + 0.5 - int(at["from"][0])) / int(at["span"][0])
+    assert stage["y"] < stage["y"] + part * stage["height"] < panel["y"]

@@ -163,7 +163,7 @@ app.jump = async (id) => {
     const i = forest.id.indexOf(id);
     if (!forest.window || i < 0) return false;
     app.chosenId = id;
-    turn(forest, { first: Math.max(forest.window.start, forest.pos[i] - span / 2), span });
+    turn(forest, { first: Math.max(forest.window.start, forest.pos[i] - (app.height - covered()) / ROW[0] / 2), span });
     return true;
   }).catch(() => false);
   if (there) await app.choose(app.forest.id.indexOf(id));
@@ -581,12 +581,14 @@ app.choose = async (i, { move = false } = {}) => {
   tell();
 };
 
+/** How much of the plate the panel covers where it is a sheet from below (page.css): it takes up to 55 % of a screen. */
+const covered = () => (getComputedStyle(at("panel")).position === "fixed" ? Math.max(0, at("stage").getBoundingClientRect().bottom - 0.45 * innerHeight) : 0);
+
 function toView(i) {
   const { view, lines, height } = app, line = lines.of[i];
   if (line < 0) return;
-  const covered = getComputedStyle(at("panel")).position === "fixed" ? height * 0.55 : 0;
-  const room = Math.max(1, (height - covered) / view.h - 1);
-  if (view.h < NEAR && lines.length * ROW[0] > height) { view.h = ROW[0]; view.top = line - (height - covered) / view.h / 2; app.moved = true; }
+  const seen = height - covered(), room = Math.max(1, seen / view.h - 1);
+  if (view.h < NEAR && lines.length * ROW[0] > height) { view.h = ROW[0]; view.top = line - seen / view.h / 2; app.moved = true; }
   else if (line < view.top) view.top = line;
   else if (line > view.top + room - 1) view.top = line - room + 1;
   hold();

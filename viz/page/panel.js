@@ -333,7 +333,7 @@ function fitnessRow(app, i, k) {
   const error = errorOf(app, k, i), n = details ? details["score.n"][niche.first + j] : NaN;
   const place = status(forest, i) === ALIVE && niche.direction ? placeOf(app, i, k, value) : "";
   return make("tr", { title: Number.isNaN(n) ? "" : `of ${count(n)} examples` },
-    make("th", { scope: "row", dir: "auto", className: k === app.view.niche ? "now" : "" }, short(niche.name, 24)),
+    make("th", { scope: "row", dir: "auto", className: k === app.view.niche ? "now" : "" }, short(niche.name)),
     make("td", {}, strip(app, niche, value, error)),
     make("td", { className: "figure" }, make("b", {}, figure(value, niche.digits)), Number.isNaN(error) ? "" : ` ± ${figure(error, niche.digits)}`),
     make("td", { className: "rank" }, place));
@@ -409,7 +409,7 @@ function comparison(app) {
   const row = (what, ...cells) => make("tr", {}, make("th", { scope: "row", dir: "auto" }, what), ...cells);
   const bill = (i) => make("td", { className: "figure" }, Number.isNaN(forest.power[i]) ? "–" : costOf(forest, i));
   const body = make("tbody");
-  some(rows, ([niche, k]) => row(short(niche.name, 24), cell(k, a, b), cell(k, b, a)), body, 20);
+  some(rows, ([niche, k]) => row(short(niche.name), cell(k, a, b), cell(k, b, a)), body, 20);
   if (forest.units.length) body.append(row("serving", bill(a), bill(b)));
   return [
     make("button", { type: "button", className: "close", "aria-label": "End the comparison", onclick: () => app.choose(-1) }, "✕"),

@@ -14,7 +14,7 @@ const SHAPES = { quantized: "square", prune: "square", convert: "square", merge:
 /** Columns from the right edge of the tree: [{key, x, width, k}], chosen by the user, as many as fit. */
 export function columns(view, width, wide, forest) {
   const narrow = width < 560;
-  if (forest.window?.each > 1) return fewColumns(narrow ? width : width - 30, narrow ? 128 : Math.min(wide.name, 260), narrow, view.niche);
+  if (forest.window?.each > 1) return fewColumns(narrow ? width : width - 30, narrow ? 128 : Math.min(wide.name, 260), narrow, view.niche, wide);
   const several = forest.units.length > 1, bill = narrow ? (several ? 98 : 64) : several ? wide.power : 112;  // a figure cut short would be another
   const name = Math.min(wide.name, narrow ? Math.max(76, width - 154 - bill) : width > 880 ? 290 : 230);
   const wanted = [{ key: "name", width: name }];
@@ -36,8 +36,8 @@ export function columns(view, width, wide, forest) {
 }
 
 /** Where a row stands for many there is little to say of it, and the tree has the room. */
-function fewColumns(width, name, narrow, k) {
-  const table = [{ key: "name", width: name }, ...(narrow ? [] : [{ key: "relation", width: 128 }, { key: "status", width: 96 }]), ...(k < 0 ? [] : [{ key: "niche", k, width: 62 }])];
+function fewColumns(width, name, narrow, k, wide) {
+  const table = [{ key: "name", width: name }, ...(narrow ? [] : [{ key: "relation", width: 128 }, { key: "status", width: 96 }]), ...(k < 0 ? [] : [{ key: "niche", k, width: narrow ? 62 : Math.max(62, wide.niche(k)) }])];
   const tree = Math.max(92, width - table.reduce((sum, one) => sum + one.width, 0));
   let x = tree;
   for (const one of table) { one.x = x; x += one.width; }

@@ -4,6 +4,7 @@
 import { ALIVE, goodness, onFront, scored, status } from "./forest.js";
 import { shade } from "./colours.js";
 import { CROWD, named } from "./far.js";
+import { fitted } from "./plate.js";
 import { at, count, counted, make, short, ticks } from "./words.js";
 
 const W = 332, H = 208, LEFT = 40, TOP = 10, RIGHT = 12, BOTTOM = 34;
@@ -168,7 +169,7 @@ function names(pen, app, { points, front, axes }, here) {
   pen.textBaseline = "middle";
   for (const point of new Set([here, front[0], front[front.length - 1], ...front].filter(Boolean))) {
     if (taken.length > (points.length > 60 ? 2 : 6) || (points.length > 500 && point !== here)) break;
-    const text = short(point.name, 18), width = pen.measureText(text).width;
+    const text = fitted(pen, point.name, 112, pen.font, 5), width = pen.measureText(text).width;
     const x = axes.x(point.x), y = axes.y(point.y);
     const spots = [[x + 8, y - 9], [x + 8, y + 10], [x - width - 8, y - 9], [x - width - 8, y + 10]];
     const spot = spots.find(([left, top]) => left > LEFT && left + width < W && top > 6 && top < H - BOTTOM - 4
