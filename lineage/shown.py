@@ -105,6 +105,11 @@ def per(amount: float, unit: str) -> str:
     return f"{joules(amount * many)}/{short}"
 
 
+def rate(amount: float, unit: str, source: str | None) -> str:
+    """Joules per `unit`, with a tilde where they are an estimate: `~6.4 J/Mtok`."""
+    return ("~" if source == "estimated" else "") + per(amount, unit)
+
+
 def count(number: float) -> str:
     """A number of parameters, tokens or the like as trainers say it: `950`, `125M`, `7.24B`."""
     number = _three_digits(number)

@@ -25,7 +25,7 @@ from lineage.cli.common import (
 from lineage.cli.listing import limit_of, limit_option, listing, stream_list
 from lineage.cli.words import energy_text, number, score_text
 from lineage.organism import RELATIONS, STATUSES, Link, Organism, PowerCost, Score
-from lineage.shown import count, counted, fit, pad, per, shown, size, width
+from lineage.shown import count, counted, fit, pad, rate, shown, size, width
 
 if TYPE_CHECKING:
     from lineage.registry import Difference, FileDifference, NicheDifference
@@ -321,7 +321,7 @@ def _spent(cost: PowerCost | None) -> str:
 def _rate(cost: PowerCost | None) -> str:
     if cost is None or cost.joules is None:
         return ""
-    return ("~" if cost.source == "estimated" else "") + per(cost.joules, cost.per)
+    return rate(cost.joules, cost.per, cost.source)
 
 
 def _words(found: Difference) -> Iterator[tuple[str, str | None, str | None]]:

@@ -17,9 +17,8 @@ from lineage.cli.common import (
     styled,
     table,
 )
-from lineage.cli.selecting import known
 from lineage.errors import InvalidValue
-from lineage.shown import pad, shown, width
+from lineage.shown import pad, rate, shown, width
 
 if TYPE_CHECKING:
     from lineage.selection.niches import Competition, Population
@@ -80,7 +79,7 @@ def _row(one: Population) -> tuple[object, ...]:
         champion: tuple[str, ...] = ("none", "", "")
     else:
         written = scored(one.value, one.stderr, one.n)
-        champion = (str(one.champion), written, known(one.joules, one.per, one.source))
+        champion = (str(one.champion), written, rate(one.joules, one.per, one.source))
     return (str(one.niche), one.living, one.front, one.marked, *champion)
 
 
@@ -126,7 +125,7 @@ def _say(found: Competition, limit: int | None) -> None:
     most = limit if limit is not None else SHOWN if terminal else None
     rows = [
         (str(one.organism), scored(one.value, one.stderr, one.n),
-         known(one.joules, one.per, one.source), STATES[one.state])
+         rate(one.joules, one.per, one.source), STATES[one.state])
         for one in people[:most]
     ]  # fmt: skip
     if not terminal:

@@ -26,7 +26,7 @@ from lineage.cli.common import (
 )
 from lineage.cli.words import energy_text
 from lineage.errors import InvalidValue
-from lineage.shown import fit, pad, per, shown, size, width
+from lineage.shown import fit, pad, per, rate, shown, size, width
 
 if TYPE_CHECKING:
     from lineage.organism import Organism
@@ -275,7 +275,7 @@ def _saves(one: Proposal) -> str:
     )
     saved = least.joules - (least.by_joules or 0.0)
     how = "estimated" if "estimated" in (least.source, least.by_source) else None
-    return f"saves {known(saved, unit, how)}" if saved else ""
+    return f"saves {rate(saved, unit, how)}" if saved else ""
 
 
 def _rows(proposals: Iterable[Proposal]) -> Iterator[tuple[Any, ...]]:
@@ -515,18 +515,13 @@ def _standing(one: Reason) -> tuple[str, ...]:
     from lineage.trees.words import scored
 
     written = scored(one.value, one.stderr, one.n)
-    mine = (str(one.niche), written, known(one.joules, one.per, one.source))
+    mine = (str(one.niche), written, rate(one.joules, one.per, one.source))
     if one.by is None:
         return (*mine, "on the front" if one.verdict == "front" else one.verdict)
     assert one.by_joules is not None
-    power = known(one.by_joules, one.per, one.by_source)
+    power = rate(one.by_joules, one.per, one.by_source)
     by = scored(one.by_value, one.by_stderr, one.by_n)
     return (*mine, f"dominated by {one.by}, {by} at {power}")
-
-
-def known(amount: float, unit: str, source: str | None) -> str:
-    """Joules per `unit`, with a tilde where they are an estimate."""
-    return ("~" if source == "estimated" else "") + per(amount, unit)
 
 
 def _remarks(found: Explanation) -> Iterator[str]:
@@ -543,7 +538,7 @@ def _remarks(found: Explanation) -> Iterator[str]:
         yield f"{'; '.join(legend)}."
     for rival in found.closest:
         written = scored(rival.value, rival.stderr, rival.n)
-        power = known(rival.joules, rival.per, rival.source)
+        power = rate(rival.joules, rival.per, rival.source)
         yield (
             f"Closest to it in {shown(str(rival.niche))}: {shown(str(rival.organism))}, {written} "
             f"at {power}, whose lead is surely no more than {rival.bound:.3g}."

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from lineage.selection.niches import Competition, Member
 from lineage.shown import per as as_per
-from lineage.shown import shown
+from lineage.shown import rate, shown
 from lineage.trees import colours
 
 WIDTH, HEIGHT = 860, 480
@@ -255,8 +255,8 @@ def page(found: Competition) -> str:
     rows = [
         f"<tr><td>{_text(str(one.organism))}</td>"
         f'<td class="figure">{one.value:.6g}{f" ± {one.stderr:.2g}" if one.stderr else ""}</td>'
-        f'<td class="figure">{"~" if one.source == "estimated" else ""}'
-        f"{_text(as_per(one.joules, one.per))}</td><td>{STATES[one.state]}</td></tr>"
+        f'<td class="figure">{_text(rate(one.joules, one.per, one.source))}</td>'
+        f"<td>{STATES[one.state]}</td></tr>"
         for one in listed
     ]
     return PAGE.format(

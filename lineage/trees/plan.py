@@ -16,7 +16,7 @@ from lineage.selection.front import DOMINATED
 from lineage.selection.niches import Competition
 from lineage.selection.plan import UNKEPT, Plan, Proposal, Reason
 from lineage.selection.policy import Budget, amount
-from lineage.shown import counted, joules, per, shown, si, size
+from lineage.shown import counted, joules, rate, shown, si, size
 from lineage.trees import colours, niche
 from lineage.trees.pages import digest, fill
 from lineage.trees.words import scored
@@ -256,7 +256,7 @@ def _told(reason: Reason, scale: tuple[float, float]) -> dict[str, Any]:
         "niche": shown(str(reason.niche)),
         "direction": reason.direction,
         "value": scored(reason.value, reason.stderr, reason.n),
-        "cost": _cost(reason.joules, reason.per, reason.source),
+        "cost": rate(reason.joules, reason.per, reason.source),
         "strip": _strip(reason, scale),
         "by": "",
         "verdict": VERDICTS.get(reason.verdict, reason.verdict),
@@ -265,13 +265,9 @@ def _told(reason: Reason, scale: tuple[float, float]) -> dict[str, Any]:
         told |= {
             "by": shown(str(reason.by)),
             "by_value": scored(reason.by_value, reason.by_stderr, reason.by_n),
-            "by_cost": _cost(reason.by_joules, reason.per, reason.by_source),
+            "by_cost": rate(reason.by_joules, reason.per, reason.by_source),
         }
     return told
-
-
-def _cost(amount: float, unit: str, source: str | None) -> str:
-    return ("~" if source == "estimated" else "") + per(amount, unit)
 
 
 def _points(reason: Reason) -> list[tuple[str, float, float]]:

@@ -170,7 +170,7 @@ def sheet(
     left_out = [words.more(line.more, line.within) for line in lines if line.more]
     right = max(
         x,
-        PAD + width(counted(family, layout, lines), TEXT) + 1,
+        PAD + width(tally(family, layout, lines), TEXT) + 1,
         *(tree + width(one, TEXT) + 1 for one in left_out),
     )
     costs = [one.serving.joules or 0.0 for one in family.members.values() if one.serving]
@@ -291,6 +291,6 @@ def scores_said(one: Heat, values: Sequence[float]) -> str:
     return one.figures.write(values[0]) if len(values) == 1 else words.score_range(values)
 
 
-def counted(family: Family, layout: Layout, lines: Sequence[Line]) -> str:
+def tally(family: Family, layout: Layout, lines: Sequence[Line]) -> str:
     """What is drawn, in one line of text."""
     return " · ".join([*words.census(family, layout), *apart(family, lines)])

@@ -23,10 +23,10 @@ from lineage.trees.sheet import (
     ROW,
     SIGN,
     Sheet,
-    counted,
     marks_of,
     scores_said,
     sizes,
+    tally,
 )
 from lineage.trees.sheet import sheet as sheet_of
 from lineage.trees.stems import Stem, stems, written
@@ -108,7 +108,7 @@ def _nobody() -> str:
 
 def _heading(sheet: Sheet, title: str) -> Iterator[str]:
     room = sheet.right - PAD
-    counts = counted(sheet.family, sheet.layout, sheet.lines)
+    counts = tally(sheet.family, sheet.layout, sheet.lines)
     yield text(PAD, 34, cut(title, room, BOLD * TITLE), "title", TITLE)
     yield text(PAD, 58, cut(counts, room, TEXT), "soft", TEXT)
     yield text(sheet.left - EDGE, HEAD - 26, sheet.axis.label, "head", SMALL)
