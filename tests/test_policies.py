@@ -162,6 +162,27 @@ def test_what_the_policy_names_and_nothing_fits_is_said(registry_url):
         assert registry.select().idle == ()
 
 
+def test_what_nothing_fits_is_told_where_a_pipe_takes_the_plan(tmp_path):
+    with lineage.open(tmp_path / "r.db") as registry:
+        run_of(registry, "r", 0.1, 0.9)
+    (tmp_path / "p.toml").write_text('[mine]\nprotect = ["relase-*"]')
+    asked = ["--db", str(tmp_path / "r.db"), "select", "--policy", str(tmp_path / "p.toml")]
+    done = CliRunner().invoke(main, asked)
+    assert done.stdout.split("\t")[0] == "r-1"
+    assert 'protect "relase-*"' in done.stderr
+
+
+def test_a_simulated_price_says_that_it_wants_traffic(tmp_path):
+    with lineage.open(tmp_path / "r.db") as registry:
+        run_of(registry, "r", 0.1, joules=2.0)
+        run_of(registry, "s", 0.9)
+    asked = ["--db", str(tmp_path / "r.db"), "select", "--simulate", "price=0.40 EUR/kWh"]
+    assert "where traffic is known" in CliRunner().invoke(main, asked).stdout
+    done = CliRunner().invoke(main, [*asked, "--simulate", "traffic=9e6 tokens/month"])
+    assert "1.00 EUR a month" in done.stdout
+    assert "where traffic is known" not in done.stdout
+
+
 def test_a_score_that_a_policy_does_not_count_is_none_and_no_missing_cost(registry_url):
     with lineage.open(registry_url) as registry:
         run_of(registry, "r", 0.1, 0.9)

@@ -129,6 +129,9 @@ def select(
         say(plan, asked)
     else:
         table((), _rows(plan.proposals))
+    if not as_json and (drawn is not None or not sys.stdout.isatty()):
+        for line in _about_policy(plan):
+            note(line)
     if write_plan and not as_json:
         note(
             f"the plan is in {write_plan}. `lineage select --from-plan {shlex.quote(write_plan)} "
@@ -201,6 +204,11 @@ def _simulate(
         if freed := _freed(plan):
             lines.append(f"{word} they would free {freed}.")
         lines += [f"{word}: {line[0].lower()}{line[1:]}" for line in _budget(plan)]
+    if (other.price or other.carbon is not None) and plans[1].frees.joules is None:
+        lines.append(
+            "A price or a carbon intensity counts where traffic is known: "
+            '--simulate "traffic=2e9 tokens/month", or a tag `traffic`.'
+        )
     for line in lines:
         click.echo(paragraph(shown(line)))
 

@@ -109,7 +109,7 @@ READY = {
     "frontier": FRONTIER,
     "best-per-niche": Policy("best-per-niche", retire="scored", keep_best=KeepBest()),
     "storage": Policy("storage", cost="bytes"),
-    # what transformers' save_total_limit=3 with load_best_model_at_end leaves of each run
+    # what transformers' save_total_limit=4 with load_best_model_at_end always retains of each run
     "trainer-rotation": Policy(
         "trainer-rotation", retire="all", scope=Scope(run="*"), keep_last=3,
         keep_best=KeepBest(per="run"),
