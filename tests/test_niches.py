@@ -10,7 +10,7 @@ import pytest
 
 import lineage
 from lineage import PowerCost, Score
-from lineage.cli import main
+from lineage.cli import main, niching
 from lineage.errors import InvalidValue, NotFound
 from lineage.selection.niches import Limit, limit_of
 from lineage.trees import niche as picture
@@ -162,6 +162,23 @@ def test_the_commands(tmp_path, capsys, monkeypatch):
     assert (code, "FILE.svg" in err) == (2, True)
     code, _, err = run(capsys, "--db", db, "niche", "show", "y/acc")
     assert (code, "The niches are: x/acc" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("short", ["niche  living  front  marked  champion  value      power",
+                   "x/acc       2      1       0  short       0.9  1 J/image"]),
+        ("long" * 20, ["niche  living  front  marked", "x/acc       2      1       0",
+                       f"    {'long' * 20}, 0.9 at 1 J/image"]),
+    ],
+)  # fmt: skip
+def test_a_narrow_terminal_cuts_no_name_of_a_champion(tmp_path, monkeypatch, capsys, name, lines):
+    with lineage.open(tmp_path / "r.db") as registry:
+        grow(registry, **{name: (0.9, 1.0), "other": (0.5, 2.0)})
+        monkeypatch.setenv("COLUMNS", "80")
+        niching._list([niching._row(one) for one in registry.niches()])
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 def test_the_commands_of_selection(tmp_path, capsys):

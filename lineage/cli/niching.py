@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,23 +55,43 @@ def ls(below: str | None, limit: int | None, as_json: bool) -> None:
     terminal = sys.stdout.isatty()
     most = limit if limit is not None else SHOWN if terminal else None
     rows = [_row(one) for one in found[:most]]
-    # a niche that is cut is no niche: its column is a figure's, which is never cut, filled up
-    wide = max((width(shown(str(row[0]))) for row in rows), default=0) if terminal else 0
-    rows = [(pad(shown(str(row[0])), wide), *row[1:]) for row in rows]
-    columns = (f">{pad('niche', wide)}", ">living", ">front", ">marked", "champion", ">value",
-               ">power")  # fmt: skip
-    table(columns, rows)
     if not terminal:
+        table((), rows)
         return
     if not found:
         click.echo("Nobody competes: there is no niche with a known direction, score and cost.")
         return
+    _list(rows)
     if most is not None and len(found) > most:
         click.echo(f"… and {len(found) - most:,} more: --limit shows them.")
     empty = sum(one.champion is None for one in found)
     if below is not None:
         verb = "has" if empty == 1 else "have"
-        click.echo(f"{empty:,} of {len(found):,} {verb} no living champion below {shown(below)}.")
+        of = f"{empty:,} of {len(found):,} {verb} no" if empty else "Each niche has a"
+        click.echo(f"{of} living champion below {shown(below)}.")
+
+
+HEADS = ("niche", "living", "front", "marked", "champion", "value", "power")
+
+
+def _list(rows: Sequence[Sequence[object]]) -> None:
+    """A line a niche, or two where one is too narrow: neither a niche nor a name is cut."""
+    cells = [HEADS, *([shown(str(cell)) for cell in row] for row in rows)]
+    widths = [max(width(row[at]) for row in cells) for at in range(len(HEADS))]
+    whole = sum(widths) + len("  ") * (len(HEADS) - 1) <= shutil.get_terminal_size().columns
+    for number, row in enumerate(cells):
+        parts = [
+            pad(cell, wide, right=head not in ("niche", "champion"))
+            for cell, wide, head in zip(row, widths, HEADS, strict=True)
+        ]
+        if whole:
+            line = "  ".join(parts).rstrip()
+        else:
+            line = "  ".join(parts[:4])
+            champion, value, power = row[4:]
+            if number and value:
+                line += f"\n    {champion}, {value} at {power}"
+        click.echo(styled(line, dim=True) if not number else line)
 
 
 def _row(one: Population) -> tuple[object, ...]:
