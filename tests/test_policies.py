@@ -172,6 +172,18 @@ def test_what_nothing_fits_is_told_where_a_pipe_takes_the_plan(tmp_path):
     assert 'protect "relase-*"' in done.stderr
 
 
+def test_what_was_applied_is_told_though_the_page_cannot_be_written(tmp_path):
+    with lineage.open(tmp_path / "r.db") as registry:
+        run_of(registry, "r", 0.1, 0.9)
+    page_ = str(tmp_path / "nowhere" / "plan.html")
+    asked = ["--db", str(tmp_path / "r.db"), "select", "--apply", "--output", page_]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 1
+    told, error = done.stderr.splitlines()
+    assert "Marked 1 as selected against. `lineage revive NAME`" in told
+    assert "could not be written" in error
+
+
 def test_a_simulated_price_says_that_it_wants_traffic(tmp_path):
     with lineage.open(tmp_path / "r.db") as registry:
         run_of(registry, "r", 0.1, joules=2.0)

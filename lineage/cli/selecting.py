@@ -108,7 +108,7 @@ def select(
             "--from-plan takes a plan as it stands, with its policy; --policy and --simulate judge "
             "anew. Choose one."
         )
-    if output and (simulate or not output.lower().endswith((".html", ".htm"))):
+    if output is not None and (simulate or not output.lower().endswith((".html", ".htm"))):
         raise click.UsageError("--output draws a plan as a page, FILE.html; --simulate has none.")
     registry = open_registry()
     if simulate:
@@ -120,16 +120,19 @@ def select(
         chosen, apply=apply, new=new, details=limit, write_plan=write_plan, from_plan=from_plan
     )
     asked = _asked(policy, from_plan) + " --new" * new
+    spoken = sys.stdout.isatty() and output is None
+    if plan.marked is not None and not (spoken or as_json) and (line := _next(plan, asked)):
+        note(line)  # before anything that can fail: it has happened
     drawn = None if output is None else _draw(registry, plan, chosen, from_plan, output, asked)
     if as_json:
         emit(plan)
     elif drawn is not None:
         click.echo(drawn)
-    elif sys.stdout.isatty():
+    elif spoken:
         say(plan, asked)
     else:
         table((), _rows(plan.proposals))
-    if not as_json and (drawn is not None or not sys.stdout.isatty()):
+    if not (spoken or as_json):
         for line in _about_policy(plan):
             note(line)
     if write_plan and not as_json:
