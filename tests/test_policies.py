@@ -334,6 +334,8 @@ def test_who_is_revived_has_room_in_the_budget(registry_url):
         registry.protect("good-1")
         plan = registry.select(asked)
         assert (plan.revivals, plan.proposed, plan.budget.after) == ((), 0, 1e9)
+        scoped = one('budget = "1 GB"\nscope = { run = "bad" }')
+        assert registry.select(scoped).revivals == ()
         registry.select(asked, apply=True)
         assert registry.get("bad-1").status == "selected_against"
 

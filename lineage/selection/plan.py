@@ -306,13 +306,14 @@ def _budgeted(
     used = {own: of(use) for own, use in budgets.uses(connection, policy, everybody).items()}
     known = {own: float(one) for own, one in used.items() if one is not None}
     mine = [own for own in living if own in known]
+    ours = set(living) if scope is None else scope
     ranks, above = sweep.ranks(), keepers.backbone(connection)
 
     def retire(
         proposed: dict[int, str], spared: Collection[int]
     ) -> tuple[Spent, set[int]]:
         stay = [own for own in everybody if own not in proposed]
-        free = [own for own in stay if own not in spared and (scope is None or own in scope)]
+        free = [own for own in stay if own not in spared and (own in ours or own in back)]
         using = {own: known[own] for own in stay if own in known}
         gone, left = budgets.retire(budget.amount, using, free, ranks, above, stay)
         leaning = sweep.leaning_on(gone) if gone else set()
