@@ -36,7 +36,8 @@ COLUMNS = """o.id, n.name, n.version, o.digest, o.status, o.ghost, o.epigenetic,
   o.protected, o.here, o.parameters, o.bytes, o.architecture, o.precision, o.licence, o.run, o.step,
   o.created, o.registered,
   NOT EXISTS (SELECT 1 FROM name later WHERE later.name = n.name AND later.version > n.version),
-  o.retracted"""
+  o.retracted, CASE WHEN n.name IS NULL AND o.digest IS NULL THEN
+    (SELECT p.uri FROM place p WHERE p.organism = o.id ORDER BY p.id LIMIT 1) END"""
 
 SORTS = ("registered", "created", "name", "fitness", "power", "generation", "bytes")
 
@@ -51,7 +52,7 @@ def moment(micros: int | None) -> datetime | None:
 def organism_of(row: Sequence[Any]) -> Organism:
     (own, name, version, digest, status, ghost, epigenetic, generation, protected, here,
      parameters, size, architecture, precision, licence, run, step, created,
-     registered, latest, retracted) = row  # fmt: skip
+     registered, latest, retracted, place) = row  # fmt: skip
     return Organism(
         id=own,
         name=name,
@@ -74,6 +75,7 @@ def organism_of(row: Sequence[Any]) -> Organism:
         registered=moment(registered),
         latest=bool(latest),
         retracted=retracted,
+        place=place,
     )
 
 

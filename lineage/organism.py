@@ -323,7 +323,8 @@ class Organism(Answer):
     """One registered checkpoint. `digest` is 64 hex digits, None until files are seen. A `ghost`
     was named as a parent and is not yet registered, or its registration was `retracted`, for the
     reason there. `generation` is the longest distance from a founder; `bytes` the size of the
-    genome; `latest` says that its bare name means this version."""
+    genome; `latest` says that its bare name means this version. One without name and digest is
+    known by its `place` alone."""
 
     _brief: ClassVar[tuple[str, ...]] = (
         "name", "version", "status", "generation", "parameters", "bytes",
@@ -350,6 +351,7 @@ class Organism(Answer):
     registered: datetime | None
     latest: bool = True
     retracted: str | None = None
+    place: str | None = None
 
     @property
     def ref(self) -> str:
@@ -364,7 +366,7 @@ class Organism(Answer):
 
     def __str__(self) -> str:
         if self.name is None:
-            return self.digest[:12] if self.digest else f"#{self.id}"
+            return self.digest[:12] if self.digest else self.place or f"#{self.id}"
         return self.name if self.latest and self.version == 1 else self.ref
 
 

@@ -511,7 +511,7 @@ def test_what_may_be_chosen_is_what_there_is() -> None:
 ORGANISM = {
     "ref", "id", "name", "version", "digest", "status", "ghost", "kind", "generation", "protected",
     "here", "parameters", "bytes", "architecture", "precision", "licence", "created", "registered",
-    "run", "step", "latest", "retracted",
+    "run", "step", "latest", "retracted", "place",
 }  # fmt: skip
 LISTED = ORGANISM | {"parents", "fitness", "serving"}
 SHOWN = LISTED | {
@@ -632,6 +632,14 @@ def test_a_long_list_is_never_held(
     assert streamed.out == whole.out
     assert (len(streamed.lines), max(read), sum(read)) == (1 if "json" in asked else 50, 10, 50)
     assert before_the_first_line[0] == 10
+
+
+def test_who_is_known_by_a_place_alone_is_called_by_it(empty: Path) -> None:
+    with lineage.open(empty) as registry:
+        registry.register(name="lora", digest="a" * 64, parents="hf:org/base", relation="adapter")
+    assert see("tree").lines[0].startswith("hf:org/base")
+    assert "adapter of hf:org/base" in see("show", "lora").out
+    assert [one["place"] for one in ask("ls", "--ghosts", "--json").json] == [None, "hf:org/base"]
 
 
 def test_a_terminal_reads_the_descendants_that_it_shows(
