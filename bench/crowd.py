@@ -10,11 +10,9 @@ import time
 from pathlib import Path
 
 import lineage
-from bench import raw
+from bench import ROOT, raw
 from bench.timing import Figure, figure
 from bench.writing import step
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def crowd(folder: Path, processes: int, each: int, killed: int) -> Figure:

@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import median
 
 import lineage
+from bench import ROOT
 from bench.timing import Figure, seconds
 
-ROOT = Path(__file__).resolve().parent.parent
 PIECE = 100
 """Organisms that are drawn in one piece: windows are what is timed, of small registries too."""
 

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import lineage
-from bench import raw, space
-from bench.timing import Figure, against, figure, in_turn, seconds
+from bench import ROOT, raw, space
+from bench.timing import Figure, against, figure, in_a_process, in_turn, seconds
 from bench.timing import raw as raw_of
 
-ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "tests" / "hub_server.py"
 TABLES = ("organism", "name", "place", "niche", "edge", "evidence", "fitness", "power", "tag",
           "actor", "event")  # fmt: skip
@@ -105,11 +104,7 @@ def dump(folder: Path, models: int) -> list[Figure]:
         "with lineage.open(sys.argv[2], command='bench') as r: done = r.hub_dump(sys.argv[1])\n"
         "print(done.created, time.perf_counter() - begin, peak())"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code, str(file), str(registry)],
-        capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
-    created, ours, held_most = told.stdout.split()
+    created, ours, held_most = in_a_process(code, file, registry).split()
     assert int(created) == models
     theirs = _by_hand(file, registry, folder / "by-hand.db")
     ratio = float(ours) / theirs

@@ -4,8 +4,6 @@ bisection takes. Seconds are of the question alone, in a process that has starte
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ from statistics import mean, median
 
 import lineage
 from bench import asking, generate, raw
-from bench.timing import Figure, figure, peak, seconds
+from bench.timing import Figure, figure, in_a_process, peak, seconds
 from lineage.doctor.examine import examine
 from lineage.organism import Organism, Score
 
@@ -88,14 +86,10 @@ def impact(path: Path, size: int, rounds: int) -> Figure:
 
 def health(path: Path, size: int) -> Figure:
     """`doctor` without files, in a process of its own: seconds, and the most memory it held."""
-    code = f"from bench.keeping import examined; examined({str(path)!r})"
+    code = "import sys; from bench.keeping import examined; examined(sys.argv[1])"
     begin = time.perf_counter()
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
-    )
+    held = int(in_a_process(code, path))
     taken = time.perf_counter() - begin
-    held = int(done.stdout)
     met = taken <= 60 and held <= 1e9
     return Figure(
         f"doctor on {size:,} organisms (no files)",

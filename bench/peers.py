@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import median
 
 import lineage
+from bench import ROOT
 from bench.timing import Figure, Sides, figure, seconds
 from bench.timing import raw as raw_of
 from bench.writing import step
 
-ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv-bench"
 WHAT = "the same against MLflow (SQLite backend: run, LoggedModel, metrics)"
 GOAL = "≥ 50x faster"

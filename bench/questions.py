@@ -16,14 +16,14 @@ from typing import Any
 import networkx as nx
 
 import lineage
-from bench import peers
+from bench import ROOT, peers
 from bench.timing import Figure, seconds
 
 Answers = tuple[list[float], list[list[int]]]
 FIRST = [0, 0, 0]
 """Whose descendants are asked for: the first's, three times, for a median."""
 
-APART = peers.ROOT / ".venv-bench-ml-metadata"
+APART = ROOT / ".venv-bench-ml-metadata"
 """ml-metadata 1.17 takes protobuf below 5 and attrs below 24: beside it MLflow would get older ones
 than it comes with."""
 

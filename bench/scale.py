@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from statistics import fmean, median
 from typing import Any
 
 from bench import asking, generate, raw
-from bench.timing import Figure, figure, peak, seconds
+from bench.timing import Figure, figure, in_a_process, peak, seconds
 from lineage import clades, database, pedigree, snapshots
 from lineage.selection import front
 
@@ -23,7 +22,6 @@ BYTES_EACH = 500
 told before it is written."""
 SECONDS_EACH = 60e-6
 """To write one, on the machine of docs/bench.md with nothing else running."""
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def told(size: int, folder: Path) -> str:
@@ -51,18 +49,12 @@ def growth(folder: Path, sizes: tuple[int, int], rounds: int) -> list[Figure]:
         if not path.exists():
             generate.write(path, generate.hub(size), events=False)
         taken = time.perf_counter() - begin
-        measured = _in_a_process(path, rounds)
+        measured = json.loads(in_a_process(ASK, path, rounds))
         known.append(measured | {"written_s": taken, "bytes": path.stat().st_size / size})
     return figures(sizes, *known)
 
 
-def _in_a_process(path: Path, rounds: int) -> dict[str, Any]:
-    code = f"from bench.scale import ask; ask({str(path)!r}, {rounds})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+ASK = "import sys; from bench.scale import ask; ask(sys.argv[1], int(sys.argv[2]))"
 
 
 def ask(path: str, rounds: int) -> None:

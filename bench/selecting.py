@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import numpy as np
 import lineage
 from bench import raw
 from bench.peers import environment
-from bench.timing import Figure, against, figure, in_turn, peak, seconds
+from bench.timing import Figure, against, figure, in_a_process, in_turn, peak, seconds
 from bench.timing import raw as raw_of
 from lineage import Score, database, store
 from lineage.registry import Registry
@@ -86,15 +85,8 @@ def _swept(registry: database.Database) -> int:
 
 def _memory(path: Path) -> int:
     """The most memory that the sweep holds, in bytes, in a process of its own."""
-    code = f"from bench.selecting import swept; swept({str(path)!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).resolve().parent.parent,
-    )
-    return int(done.stdout)
+    code = "import sys; from bench.selecting import swept; swept(sys.argv[1])"
+    return int(in_a_process(code, path))
 
 
 def swept(path: str) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from statistics import median
 
+from bench import ROOT
 from bench.timing import Figure, figure, in_turn, seconds
 from bench.timing import raw as raw_of
 
-ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("sqlalchemy", "alembic", "networkx", "numpy", "huggingface_hub")
 
 HELP = "import sys; sys.argv = ['lineage', '--help']; from lineage.cli import main; main()"

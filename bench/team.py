@@ -12,17 +12,16 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import lineage
+from bench import ROOT
 from bench.timing import Figure, Sides, figure
 from bench.timing import raw as raw_of
 from bench.writing import step
 from lineage.database import Connection
 
-ROOT = Path(__file__).resolve().parent.parent
 GOAL = "0 lost, 0 deadlocks; ≥ 0.5x the registrations a second of bare psycopg"
 
 Statement = tuple[str, list[Any], bool]

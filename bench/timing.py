@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import gc
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+
+from bench import ROOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,15 @@ def peak() -> int:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
     except OSError:  # macOS counts in bytes
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def in_a_process(code: str, *arguments: object) -> str:
+    """What `code` prints in a process of its own: what it held is not what this one holds."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    return done.stdout
 
 
 def in_turn(rounds: int, ours: Callable[[int], object], theirs: Callable[[int], object]) -> Sides:

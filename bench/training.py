@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench import ROOT
 from bench.timing import Figure, seconds
 
-ROOT = Path(__file__).resolve().parent.parent
 GOAL = 0.01
 """Of the time of a run may be spent in our hooks."""
 
