@@ -4,6 +4,7 @@ Text from outside steers no terminal."""
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import pty
@@ -24,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lineage import errors, shown
-from lineage.cli import COMMANDS, common, main
+from lineage.cli import COMMANDS, common, main, recording
 from lineage.organism import Score
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -344,3 +345,20 @@ def test_how_far_it_is_is_told_after_a_second_and_on_a_terminal_only(
         for done in (1, 2, 3):
             tell(lambda _: f"{done} of 3")  # noqa: B023
     assert said.getvalue() == seen
+
+
+def test_a_registration_leaves_no_trace_of_how_far_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of the guide shows the same, however long the files took."""
+    for number in range(3):
+        (tmp_path / f"model-{number}.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    said = io.StringIO()
+    said.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", said)
+    hours = itertools.count(0, 2)
+    monkeypatch.setattr(common.time, "monotonic", lambda: float(next(hours)))
+    recording._read(str(tmp_path))
+    assert said.getvalue().startswith("\rhashed: 10 B of 30 B\x1b[K\rhashed: 20 B")
+    assert said.getvalue().endswith("\r\x1b[K")
+    assert "\n" not in said.getvalue()

@@ -18,6 +18,7 @@ import click
 from lineage.cli.common import (
     block,
     emit,
+    hashing,
     json_option,
     note,
     open_registry,
@@ -529,10 +530,9 @@ def where(ref: str, hash: bool, as_json: bool) -> None:
 def _hashed(registry: Registry, ref: str) -> Any:
     """With how far it is, on a terminal."""
     from lineage import genome
-    from lineage.cli.recording import _progress
 
     known = registry.whereabouts(ref)
-    if known.path is None or not sys.stderr.isatty():
+    if known.path is None:
         return registry.whereabouts(known.organism, hash=True)
-    with _progress(genome.total_bytes(known.path)) as tell:
+    with hashing(genome.total_bytes(known.path)) as tell:
         return registry.whereabouts(known.organism, hash=True, progress=tell)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lineage.shown import UNSAFE, fit, pad, shown, width
+from lineage.shown import UNSAFE, fit, pad, shown, size, width
 
 if TYPE_CHECKING:
     from lineage.registry import Registry
@@ -293,6 +293,21 @@ def status_line() -> Iterator[Callable[[Callable[[float], str]], None]]:
     finally:
         if told != start:
             click.echo("\r\033[K", err=True, nl=False)
+
+
+@contextlib.contextmanager
+def hashing(total: int = 0) -> Iterator[Callable[[int], None]]:
+    """A `status_line` of the bytes that were read, of `total` where that is known."""
+    done = 0
+    of = f" of {size(total)}" if total else ""
+    with status_line() as tell:
+
+        def read(count: int) -> None:
+            nonlocal done
+            done += count
+            tell(lambda _: f"hashed: {size(done)}{of}")
+
+        yield read
 
 
 def rate(count: int, what: str) -> Callable[[float], str]:

@@ -3,12 +3,11 @@ Without `--apply` nothing moves, and nothing is deleted unless a person says so.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,11 @@ import click
 from lineage.cli.arguments import since_when
 from lineage.cli.common import (
     emit,
+    hashing,
     json_option,
     open_registry,
     plain,
     registry_options,
-    status_line,
     styled,
     table,
     wrapped,
@@ -171,20 +170,6 @@ def _empty(before: datetime, yes: bool, as_json: bool) -> int:
         table((), _stored_rows(moves))
         _say_left(moves.stored, err=True)
     return NO if any(one.reason or one.left for one in moves.stored) else 0
-
-
-@contextlib.contextmanager
-def hashing() -> Iterator[Callable[[int], None]]:
-    """Tells how much was read."""
-    done = 0
-    with status_line() as tell:
-
-        def read(count: int) -> None:
-            nonlocal done
-            done += count
-            tell(lambda _: f"read and compared: {size(done)}")
-
-        yield read
 
 
 # ---- JSON

@@ -6,9 +6,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from lineage.cli.arguments import key_value, score_of
-from lineage.cli.common import asked, note, open_registry, registry_options
+from lineage.cli.common import asked, hashing, note, open_registry, registry_options
 from lineage.cli.words import descent, energy_text, power_text, score_text
 from lineage.energy import Site, codecarbon_costs
 from lineage.errors import LineageError
@@ -167,33 +165,8 @@ def _read(path: str) -> Genome:
     """The checkpoint at a path, hashed; a terminal sees how far it is after a second."""
     from lineage import genome
 
-    if not sys.stderr.isatty():
-        return genome.read(path)
-    with _progress(genome.total_bytes(path)) as tell:
+    with hashing(genome.total_bytes(path)) as tell:
         return genome.read(path, progress=tell)
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr of `total` bytes, that appears when a second has passed."""
-    start, done = time.monotonic(), 0
-    bar: Any = None
-
-    def tell(more: int) -> None:
-        nonlocal bar, done
-        done += more
-        if bar is None and time.monotonic() - start > 1 and done < total:
-            bar = click.progressbar(length=total, label="hashing", file=sys.stderr, width=30)
-            bar.__enter__()
-            more = done
-        if bar is not None:
-            bar.update(more)
-
-    try:
-        yield tell
-    finally:
-        if bar is not None:
-            bar.__exit__(None, None, None)
 
 
 def _known_as(registry: Registry, found: Genome | None, values: Mapping[str, Any]) -> list[Record]:
