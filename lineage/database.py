@@ -4,6 +4,7 @@ Statements are written once, with `?`, and sent straight to the driver of SQLite
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sqlite3
@@ -311,8 +312,13 @@ class Database:
         self._forked: list[Any] = []  # connections of the parent process: never closed here
         self.engine = self._engine()
 
+    def may_record(self) -> bool:
+        """Whether this user may record anything at all: on PostgreSQL it takes a role."""
+        return not self.postgresql or bool(self.connection.row(WHO_MAY)[1] > 1)
+
     def _engine(self) -> Engine:
         if self.postgresql:
+            logging.getLogger("psycopg").addFilter(_is_news)
             try:
                 return sqlalchemy.create_engine(
                     self.address.url,
@@ -477,6 +483,12 @@ class Database:
             self._local.held = None
             held[2].close()
         self.engine.dispose(close=held is None or held[0] == os.getpid())
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether psycopg says more than the exception that it raises: not of what was still on its way
+    to the server when a statement failed."""
+    return not str(record.msg).startswith("error ignored")
 
 
 _FAULTS = (

@@ -42,6 +42,7 @@ UPDATED = {
     "power": ("current",),
     "tag": ("value",),
     "alias": ("organism",),
+    "vacated": ("version",),  # what an import tells of renames
     "lease": ("until",),
     "crawl": ("cursor", "watermark", "at"),
 }  # fmt: skip

@@ -21,6 +21,7 @@ from lineage import schema, spool
 from lineage.backup import restore
 from lineage.cli import main
 from lineage.errors import NotAllowed
+from lineage.formats import jsonl
 from lineage.integrations import recorder as recording
 from lineage.roles import INDEX, RECORDED, ROLES, UPDATED, quoted, roles
 from lineage.store import mark
@@ -121,6 +122,25 @@ def test_a_reader_reads(people: dict[str, str]) -> None:
             with refused("writer"):
                 act(registry)
         assert {one.name for one in registry.find()} == {"base", "old"}
+
+
+def test_a_writer_imports_and_a_reader_is_refused_once(
+    people: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with lineage.open(tmp_path / "other.db") as other:
+        other.register_many({"name": f"m{n}", "digest": f"{n:064x}"} for n in range(2, 9))
+        other.rename("m3", "called otherwise")
+        with other.database.read() as connection:
+            lines = list(jsonl.export(connection))
+    for person in ("reader", "nobody"):
+        with pytest.raises(NotAllowed), lineage.open(people[person]) as registry:
+            jsonl.import_lines(registry.store, lines)
+    assert capfd.readouterr().err == ""
+    with lineage.open(people["writer"]) as registry:
+        done = jsonl.import_lines(registry.store, lines)
+        assert (done.created, done.set_aside) == (7, 0)
+        again = registry.register(name="m3", digest="e" * 64)
+        assert again.version == 2  # the first one was given up
 
 
 def test_a_writer_records_and_corrects_nothing(people: dict[str, str]) -> None:

@@ -160,7 +160,7 @@ class Import:
         except RegistryUnavailable:
             raise
         except Exception as error:
-            if not _of_the_data(error):
+            if not _of_the_data(error) or not self.store.database.may_record():
                 raise
             if len(chunk) == 1:
                 said = str(error) if isinstance(error, LineageError) else " ".join(
