@@ -203,6 +203,7 @@ def test_a_score_that_a_policy_does_not_count_is_none_and_no_missing_cost(regist
             assert (plan.unscored, plan.uncosted, plan.proposed) == (2, 0, 0)
             assert {unknown.missing for unknown in plan.unknown} == {"score"}
             assert registry.explain("r-1", asked).missing == "score"
+            assert page.headline(plan) == "Nothing to mark among 2 living organisms."
         registry.register(name="sizeless", fitness={"x/acc": 0.2})
         plan = registry.select(policy.READY["storage"])
         assert (plan.unscored, plan.uncosted) == (0, 1)
@@ -268,6 +269,27 @@ def test_a_founder_goes_with_its_clade_and_a_second_run_finds_nothing(registry_u
         assert proposed(registry, asked) == {"r-1", "r-2"}
         registry.select(asked, apply=True)
         assert proposed(registry, asked) == set()
+
+
+def test_a_rotation_needs_no_score_and_says_nothing_else(registry_url):
+    asked = policy.READY["trainer-rotation"]
+    with lineage.open(registry_url) as registry:
+        for step in range(3):
+            registry.register(name=f"c-{step}", run="r", step=step)
+        plan = registry.select(asked)
+        assert page.headline(plan) == "Nothing to mark among 3 living organisms."
+        assert registry.select().unscored == 3
+        registry.register(name="c-3", run="r", step=3)
+        plan = registry.select(asked)
+        assert [str(found.organism) for found in plan.proposals] == ["c-0"]
+        assert (plan.kept_count, plan.unscored, plan.unknown) == (3, 0, ())
+
+
+def test_who_is_beaten_out_of_scope_does_not_justify_its_bill(tmp_path):
+    with lineage.open(tmp_path / "r.db") as registry:
+        run_of(registry, "r", 0.1, 0.2, 0.9)
+        plan = registry.select(one('scope = { run = "s" }'))
+        assert "1 of 3 living organisms justifies" in page.headline(plan)
 
 
 def test_marks_of_one_policy_are_nothing_to_another(tmp_path):
@@ -338,6 +360,10 @@ def test_who_is_revived_has_room_in_the_budget(registry_url):
         assert registry.select(scoped).revivals == ()
         registry.select(asked, apply=True)
         assert registry.get("bad-1").status == "selected_against"
+        registry.unprotect("good-1")
+        registry.select(asked, apply=True)
+        (told,) = [x for x in selecting._remarks(registry.explain("good-1")) if "Marked" in x]
+        assert ", by policy mine, for the budget." in told
 
 
 def test_a_budget_takes_the_least_fit_first_and_says_when_it_cannot_be_met(registry_url):

@@ -536,6 +536,7 @@ def _standing(one: Reason) -> tuple[str, ...]:
 
 
 def _remarks(found: Explanation) -> Iterator[str]:
+    from lineage.trees.plan import RULES
     from lineage.trees.words import scored
 
     legend = [
@@ -562,10 +563,13 @@ def _remarks(found: Explanation) -> Iterator[str]:
     if found.mark is not None:
         who = f"{found.mark.user}@{found.mark.host}"
         verb = "Culled" if found.mark.kind == "culled" else "Marked"
+        policy, rule = (str(found.mark.body.get(key, "")) for key in ("policy", "rule"))
+        why = f", by policy {shown(policy)}" if policy not in ("", "frontier") else ""
+        why += f", {RULES[rule]}" if rule in RULES else ""
         yield (
             f"{verb} {found.mark.at:%Y-%m-%d %H:%M} UTC by {shown(who)} "
-            f"with `{shown(found.mark.command)}`. `lineage log {shown(str(found.organism))}` has "
-            "the numbers of that day."
+            f"with `{shown(found.mark.command)}`{why}. "
+            f"`lineage log {shown(str(found.organism))}` has the numbers of that day."
         )
 
 

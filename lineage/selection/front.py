@@ -335,6 +335,11 @@ class Sweep:
         found = self.owners()
         return found.ids[~found.marked]
 
+    def fit(self) -> Ints:
+        """The living that are on a front."""
+        found = self.owners()
+        return found.ids[~found.marked & found.fronted]
+
     def marked_no_more(self) -> list[int]:
         """The marked that are not obsolete any more."""
         found = self.owners()

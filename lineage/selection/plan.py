@@ -147,8 +147,9 @@ class Unknown:
 class Plan(Answer):
     """What selection found by a policy that compares `cost`, joules or bytes. `proposed` counts all
     proposals; `proposals`, `kept`, `unknown`, `disputed` and `revivals` hold the first of each, as
-    many as were asked for. `living` counts the organisms that are alive; `contested` those that
-    stay since only the dominated dominate them (`disputed` are the first of them); `exact` the
+    many as were asked for. `living` counts the organisms that are alive; `front` those on a front;
+    `contested` those that stay since only the dominated dominate them (`disputed` are the first of
+    them); `unscored` and `uncosted` those that cannot be judged, where that matters; `exact` the
     proposals that rest on values without errors. `revivable` counts the marked that are obsolete no
     more. `marked` and `revived`: how many were when the plan was applied, None for a dry run; `run`
     names that application. `frees` is what all proposals free together; `idle` what the policy
@@ -167,6 +168,7 @@ class Plan(Answer):
     unscored: int
     uncosted: int
     unknown: tuple[Unknown, ...]
+    front: int
     contested: int
     exact: int
     frees: Freed
@@ -339,6 +341,8 @@ def told(connection: Connection, decision: Decision, details: int | None = None)
     judged = set(sweep.living().tolist())
     living, unscored, uncosted, unknown = _unjudged(connection, judged, decision, details)
     spelled = [own for own, _ in (*kept[:details], *unknown[:details])]
+    if decision.policy.retire == "all":
+        unscored, uncosted, unknown = 0, 0, []  # no score is needed to be kept by nothing
     contested = sweep.contested()
     disputed = contested[:details].tolist()
     named = _named(connection, [*spelled, *disputed, *decision.revive[:details]])
@@ -353,6 +357,7 @@ def told(connection: Connection, decision: Decision, details: int | None = None)
         unscored=unscored,
         uncosted=uncosted,
         unknown=tuple(Unknown(named[own], what) for own, what in unknown[:details]),
+        front=len(sweep.fit()),
         contested=len(contested),
         exact=sweep.exact([own for own, rule in decision.proposed.items() if rule == DOMINATED]),
         frees=_frees(connection, decision),

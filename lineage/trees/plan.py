@@ -51,11 +51,10 @@ def headline(plan: Plan) -> str:
     if not plan.living:
         return "There is no living organism to judge. `lineage register` adds one."
     if not plan.proposed:
-        fit = plan.living - plan.kept_count - plan.unscored - plan.uncosted - plan.contested
-        return (
-            f"Nothing to mark: {fit:,} of {plan.living:,} living organisms "
-            f"{_justify(fit, plan.cost)}."
-        )
+        among = f"{plan.living:,} living organism{'s' * (plan.living != 1)}"
+        if not plan.front:
+            return f"Nothing to mark among {among}."
+        return f"Nothing to mark: {plan.front:,} of {among} {_justify(plan.front, plan.cost)}."
     if unkept(plan):
         verb = "is" if plan.proposed == 1 else "are"
         return f"{plan.proposed:,} of {plan.living:,} living organisms {verb} kept by nothing."
