@@ -348,6 +348,17 @@ def dated(draw: st.DrawFn) -> Family:
     return replace(family, members=members | {first: replace(members[first], organism=known)})
 
 
+def swapped_parents() -> Family:
+    """A merge that is older than both its parents, and one that is younger than one of them."""
+    made = {"one": 300, "two": 280, "merge": 0, "late": 150}
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    both = [("one", "merge", 0.6), ("two", "merge", 0.4)]
+    return grow(
+        {"one": [], "two": [], "merge": both, "late": both},
+        **{one: {"created": start + timedelta(days=at)} for one, at in made.items()},
+    )
+
+
 @settings(max_examples=50)
 @given(families(), st.integers(1, 8))
 def test_leaves_are_evenly_spread_and_parents_in_the_middle(family: Family, most: int) -> None:
@@ -365,6 +376,23 @@ def test_leaves_are_evenly_spread_and_parents_in_the_middle(family: Family, most
             assert rows == sorted(set(rows)), "siblings keep their order"
         in_rows = sheet(family, "generation", "fitness", **how)  # type: ignore[arg-type]
         assert spread.lines == in_rows.lines
+
+
+@settings(max_examples=50)
+@given(dated(), st.sampled_from(LAYOUTS))
+@example(swapped_parents(), "rows")
+def test_curves_between_parents_in_disorder_stay_inside_the_tree(
+    family: Family, layout: str
+) -> None:
+    root = ElementTree.fromstring(
+        svg.render(family, title="any", along="time", all=True, layout=layout)
+    )
+    placed = sheet(family, "time", "fitness", form=layout, everything=True)
+    for one in root.iter(f"{SVG}path"):
+        if one.get("class", "").startswith("further") and "C" in one.attrib["d"]:
+            across = [float(x) for x in re.findall(r"-?[\d.]+", one.attrib["d"])[::2]]
+            assert min(across) >= 0
+            assert max(across) <= placed.tree + 0.01, "to two digits"
 
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom

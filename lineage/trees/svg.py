@@ -220,7 +220,8 @@ def _further(sheet: Sheet) -> Iterator[str]:
         from_x, from_y = sheet.x(link.parent), sheet.y(parent)
         reach = max(16.0, abs(x - from_x) * 0.55)
         share = 0.5 if link.weight is None else min(1.0, abs(link.weight))
-        points = (from_x + reach, from_y, x - reach, to, x, to)
+        out, back = min(from_x + reach, sheet.tree), max(x - reach, PAD / 2)  # no curve leaves them
+        points = (out, from_y, back, to, x, to)
         yield path(
             kind,
             f"M{n(from_x)} {n(from_y)}C{' '.join(map(n, points))}",

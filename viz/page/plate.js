@@ -9,6 +9,7 @@ import { count, figure, moment, short, si, ticks, timeTicks } from "./words.js";
 export const NEAR = 10;     // px a line from which on there are words
 const FINE = 2;      // px a line below which lines melt into stripes
 export const MARGIN = 26;   // px beside the first and the last organism
+const EDGE = 4;             // px between the edge of the tree and what curves reach
 const SHAPES = { quantized: "square", prune: "square", convert: "square", merge: "diamond", adapter: "triangle" };
 
 /** Columns from the right edge of the tree: [{key, x, width, k}], chosen by the user, as many as fit. */
@@ -190,9 +191,10 @@ function curve(pen, scene, number, own) {
   const x = xs(child[number]), y = yOf(scene, lines.of[child[number]]);
   const px = xs(parent[number]), py = yOf(scene, lines.of[parent[number]]);
   const reach = Math.max(16, Math.abs(x - px) * 0.55), share = weight[number];
+  const left = EDGE - view.px, right = left + (scene.geo.tree - 2 * MARGIN) * view.zx + 2 * (MARGIN - EDGE);  // no curve leaves the tree
   pen.globalAlpha = own || (view.chosen < 0 && !scene.fading) ? 0.95 : 0.3;
   stroke(pen, theme.accent, 0.9 + 1.8 * Math.min(1, Number.isNaN(share) ? 0.5 : Math.abs(share)), own ? [] : [0.1, 3.6], () => {
-    const [[a, b], ...rest] = within([px, px + reach, x - reach, x], py, y, scene.height);
+    const [[a, b], ...rest] = within([px, Math.min(px + reach, right), Math.max(x - reach, left), x], py, y, scene.height);
     pen.moveTo(a, b);
     pen.bezierCurveTo(...rest.flat());
   });
