@@ -22,6 +22,7 @@ from lineage.organism import Niche, PowerCost, Score
 from lineage.trees import columns, html, newick
 from lineage.trees.family import Branch, Family, Happening, Member, Rival
 from tests.conftest import ROOT, axe_violations
+from tests.test_pictures import swapped_parents
 from tests.test_trees import HOSTILE, grow, organism, small_family
 
 if TYPE_CHECKING:
@@ -512,18 +513,23 @@ def test_what_is_seen_is_saved_as_svg_and_png(show: Show, tmp_path: Path) -> Non
         page.goto("about:blank")
 
 
+def further_curves(page: Page) -> list[list[float]]:
+    """The points of the curves to further parents, x and y in turn, as they are saved."""
+    page.get_by_role("button", name="Save").click()
+    with page.expect_download() as downloading:
+        page.locator("#save-svg").click()
+    paths = [one.get("d", "") for one in ET.parse(downloading.value.path()).iter()
+             if one.get("stroke") == "#b4502d"]  # fmt: skip
+    return [[float(n) for n in re.findall(r"-?[\d.]+", path)] for path in paths if "C" in path]
+
+
 def test_what_reaches_far_out_of_the_window_is_drawn_where_it_is_seen(show: Show) -> None:
     """A dotted curve over 20,000 rows has 100,000 dots: they took 60 ms of a frame and more."""
     links: dict[str, Any] = {f"single-{i}": [] for i in range(400)}
     links["merge"] = [("single-0", "merge", 0.6), ("single-399", "merge", 0.4)]
     page = show(grow(links))
     page.keyboard.press("1")
-    page.get_by_role("button", name="Save").click()
-    with page.expect_download() as downloading:
-        page.locator("#save-svg").click()
-    paths = [one.get("d", "") for one in ET.parse(downloading.value.path()).iter()
-             if one.get("stroke") == "#b4502d"]  # fmt: skip
-    curves = [[float(n) for n in re.findall(r"-?[\d.]+", path)] for path in paths if "C" in path]
+    curves = further_curves(page)
     assert curves
     for curve in curves:
         assert max(curve[1::2]) < 1000, "up to a little below the window"
@@ -554,6 +560,19 @@ def test_what_is_cut_keeps_its_end_where_versions_differ(show: Show) -> None:
     for name, end in zip(names, ("_V1", "_V2"), strict=True):
         assert "…" in name
         assert name.endswith(end)
+
+
+def test_curves_between_parents_in_disorder_stay_inside_the_tree(show: Show) -> None:
+    page = show(swapped_parents(), at="#axis=time")
+    curves = further_curves(page)
+    assert len(curves) == 2
+    tree = page.locator(".head.name").bounding_box()
+    stage = page.locator("#stage").bounding_box()
+    assert tree
+    assert stage
+    for curve in curves:
+        assert min(curve[::2]) >= 0
+        assert max(curve[::2]) <= tree["x"] - stage["x"]
 
 
 def test_newick_is_that_of_the_command(show: Show) -> None:
@@ -786,6 +805,35 @@ def test_a_narrow_screen_keeps_name_one_niche_and_power(show: Show) -> None:
     sheet = page.locator("#panel").bounding_box()
     assert sheet
     assert sheet["y"] > 844 * 0.4
+
+
+def test_on_a_narrow_screen_the_panel_about_the_family_is_a_touch_away(show: Show) -> None:
+    page = show(detailed())
+    button = page.get_by_role("button", name="About the family")
+    assert not button.is_visible(), "on a wide screen it is there"
+    page.set_viewport_size({"width": 390, "height": 844})
+    zoom, panel = page.locator(".zoom").bounding_box(), page.locator("#panel")
+    for box in [one.bounding_box() for one in page.locator(".buttons > :visible").all()]:
+        assert zoom
+        assert box
+        assert box["x"] + box["width"] <= zoom["x"], "beside the zoom, on one row with it"
+        assert abs(box["y"] + box["height"] / 2 - zoom["y"] - zoom["height"] / 2) < 3
+    button.click()
+    panel.wait_for(state="visible")
+    assert chosen(page) == "test family"
+    assert button.get_attribute("aria-expanded") == "true"
+    assert axe_violations(page) == []
+    panel.get_by_role("link", name="sft", exact=True).click()
+    told(page, "sft")
+    button.click()
+    told(page, "test family")
+    page.keyboard.press("Escape")
+    panel.wait_for(state="hidden")
+    assert button.get_attribute("aria-expanded") == "false"
+    button.click()
+    panel.wait_for(state="visible")
+    button.click()
+    panel.wait_for(state="hidden")
 
 
 def test_a_screen_of_high_density_is_drawn_crisp(show: Show, browser: Any, tmp_path: Path) -> None:

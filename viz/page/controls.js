@@ -3,7 +3,7 @@
 
 import { AGAINST, BUNDLE, CULLED, ESTIMATED, GHOST, GUARDED, PROPOSED, PROTECTED, status } from "./forest.js";
 import { ofStatus } from "./far.js";
-import { WINDOW_LACKS } from "./panel.js";
+import { WINDOW_LACKS, familyShown } from "./panel.js";
 import { shapeOf } from "./plate.js";
 import { at, count, counted, make, moment, short, svg } from "./words.js";
 
@@ -12,6 +12,7 @@ export function controls(app) {
   onColour(app);
   onTime(app);
   at("theme").addEventListener("click", () => app.turnTheme());
+  at("about").addEventListener("click", () => app.family(!familyShown()));
   at("plan").addEventListener("click", () => app.plan(!app.view.plan));
   at("everything").addEventListener("click", () => app.everything());
   for (const [id, act] of [["zoom-in", () => app.zoom(1.4)], ["zoom-out", () => app.zoom(1 / 1.4)], ["fit", () => app.fit()]])
@@ -288,7 +289,7 @@ function onKey(app, event) {
     Home: () => app.step(-Infinity), End: () => app.step(Infinity), PageDown: () => app.step(app.page()), PageUp: () => app.step(-app.page()),
   };
   const acts = {
-    "/": () => at("search").focus(), Escape: () => (at("help").open ? at("help").close() : app.choose(-1)),
+    "/": () => at("search").focus(), Escape: () => (at("help").open ? at("help").close() : familyShown() ? app.family(false) : app.choose(-1)),
     "+": () => app.zoom(1.4), "=": () => app.zoom(1.4), "-": () => app.zoom(1 / 1.4), 0: () => app.fit(), 1: () => app.rows(),
     ">": () => app.stretch(1.4), "<": () => app.stretch(1 / 1.4),
     r: () => app.reroot(view.root >= 0 && view.root === view.chosen ? -1 : view.chosen), a: () => app.only(view.only >= 0 ? -1 : view.chosen),

@@ -647,6 +647,14 @@ app.reroot = (i) => { if (i >= 0 || app.view.root >= 0) app.set({ root: i, zx: 1
 app.only = (i) => { if (i >= 0 || app.view.only >= 0) app.set({ only: i }).then(() => app.fitOrRows()); };
 app.compare = () => { if (app.view.chosen >= 0) { app.view.comparing = !app.view.comparing; tell(); } };
 app.plan = (plan) => app.open().then(() => { if (plan) app.view.shown.add("status"); app.view.chosen = -1; app.view.other = -1; return app.set({ plan, after: plan && app.view.after }); });
+/** Shows the panel about the family where there is no room for it beside the tree, or hides it. */
+app.family = async (open) => {
+  at("panel").classList.toggle("open", open);
+  if (app.view.plan) await app.plan(false);
+  else if (app.view.chosen >= 0) await app.choose(-1);
+  else tell();
+  (open ? at("panel") : plate).focus({ preventScroll: true });
+};
 app.after = (after) => app.set({ after });
 app.nextAxis = () => { const keys = Object.keys(app.forest.axes); app.set({ axis: keys[(keys.indexOf(app.view.axis) + 1) % keys.length], zx: 1, px: 0 }); };
 app.nextNiche = () => { if (app.forest.niches.length) app.set({ colour: "fitness", niche: (app.view.niche + 1) % app.forest.niches.length }); };

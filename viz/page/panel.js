@@ -13,6 +13,7 @@ const GUARDS = { protected: "it is protected", aliased: "it holds the alias prod
 export function writePanel(app) {
   const panel = at("panel"), { view } = app;
   panel.classList.toggle("idle", view.chosen < 0 && !view.plan);
+  at("about").setAttribute("aria-expanded", String(familyShown()));
   const parts = view.chosen < 0 ? (view.plan ? plan(app) : family(app))
     : view.other >= 0 ? comparison(app) : organism(app);
   const about = [view.chosen, view.other].map((i) => app.forest.name[i] ?? "").concat(view.plan).join("\n"), same = panel.dataset.about === about;
@@ -22,6 +23,9 @@ export function writePanel(app) {
   panel.scrollTop = same ? scrolled : 0;
   if (held >= 0) ((same && reached(panel)[held]) || panel).focus({ preventScroll: true });
 }
+
+/** On a narrow window the panel about the family is opened and closed; on a wide one it is always there. */
+export const familyShown = () => at("panel").matches(".idle.open");
 
 /** What keys reach in the panel: what they are on they stay on when all is written anew. */
 const reached = (panel) => [...panel.querySelectorAll("a, button, canvas")];
