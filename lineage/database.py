@@ -189,13 +189,14 @@ def _copy_of(sql: str) -> str | None:
 class Connection:
     """One driver connection. Statements use `?`; rows are tuples."""
 
-    __slots__ = ("cursor", "depth", "postgresql", "raw")
+    __slots__ = ("cursor", "depth", "postgresql", "raw", "spoilt")
 
     def __init__(self, raw: Any, postgresql: bool) -> None:
         self.raw = raw
         self.postgresql = postgresql
         self.cursor = raw.cursor()
         self.depth = 0
+        self.spoilt = False
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> Any:
         """Run one statement; the cursor."""
@@ -231,9 +232,16 @@ class Connection:
             return nullcontext()
         import psycopg
 
-        supported = psycopg.Pipeline.is_supported()
-        pipeline: AbstractContextManager[Any] = self.raw.pipeline()
-        return pipeline if supported else nullcontext()
+        return self._pipeline() if psycopg.Pipeline.is_supported() else nullcontext()
+
+    @contextmanager
+    def _pipeline(self) -> Iterator[None]:
+        try:
+            with self.raw.pipeline():
+                yield
+        except BaseException:
+            self.spoilt = True  # psycopg takes for prepared what the server has never seen
+            raise
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         result: list[Any] = self.execute(sql, params).fetchall()
@@ -414,6 +422,8 @@ class Database:
         try:
             connection.execute("ROLLBACK")
         except Exception:  # the connection is lost, and with it the transaction
+            connection.spoilt = True
+        if connection.spoilt:
             self.discard()
 
     def discard(self) -> None:
@@ -444,8 +454,8 @@ class Database:
             raise NotAllowed(self._role_needed(error)) from error
         elif getattr(error, "sqlstate", None) == TOO_LARGE:
             raise InvalidValue(
-                f"PostgreSQL keeps no name, tag or niche so long ({error}): up to some 2,000 "
-                "characters. Shorten it."
+                "a text that is in an index, like a name, a tag or a run, is too long for "
+                f"PostgreSQL ({str(error).splitlines()[0]}): shorten it to 2,000 characters."
             ) from error
         elif type(error).__module__.startswith("psycopg") and "OperationalError" in {
             kind.__name__ for kind in type(error).__mro__
