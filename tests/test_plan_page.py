@@ -110,6 +110,17 @@ def test_an_empty_plan_is_a_page(tmp_path: Path) -> None:
     assert "There is no living organism to judge" in drawn
 
 
+def test_the_name_of_a_policy_is_text(tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "registry.db") as registry:
+        drawn = page_of_plan.render(
+            registry.select(policies.Policy(EVIL)), sentences=[], fronts=[], registry="r",
+            made=datetime.now(UTC),
+        )  # fmt: skip
+    assert "\\x1b[31m" in drawn
+    assert "\x1b" not in drawn
+    assert "<b onclick" not in drawn
+
+
 def test_a_page_is_of_a_plan_and_html(family: Path) -> None:
     for options in (("--output", "plan.pdf"), ("-o", "p.html", "--simulate", "delta=0.1")):
         done = CliRunner().invoke(main, ["--db", str(family), "select", *options])

@@ -145,8 +145,8 @@ def select(
 def _asked(policy: str, from_plan: str | None) -> str:
     """The options that make the same plan again."""
     if from_plan is not None:
-        return f" --from-plan {shlex.quote(from_plan)}"
-    return "" if policy == "frontier" else f" --policy {shlex.quote(policy)}"
+        return f" --from-plan {shown(shlex.quote(from_plan))}"
+    return "" if policy == "frontier" else f" --policy {shown(shlex.quote(policy))}"
 
 
 def _draw(

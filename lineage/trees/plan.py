@@ -126,6 +126,7 @@ def render(
         "img-src data:; base-uri 'none'; form-action 'none'",
         style=style,
         plan=plan,
+        name=shown(plan.policy),
         headline=headline(plan),
         state=_state(plan),
         registry=shown(registry),
