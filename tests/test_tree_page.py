@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -834,6 +835,27 @@ def test_on_a_narrow_screen_the_panel_about_the_family_is_a_touch_away(show: Sho
     panel.wait_for(state="visible")
     button.click()
     panel.wait_for(state="hidden")
+
+
+def test_on_a_narrow_screen_the_last_row_is_seen_above_the_panel(show: Show) -> None:
+    page = show(grow({f"founder-{number}": [] for number in range(36)}))
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function("() => document.querySelectorAll('.head').length === 2")
+    page.keyboard.press("1")  # from now on the address says where one is
+    page.keyboard.press("End")
+    page.wait_for_selector("#panel", state="visible")
+    until(page, "name => location.hash.includes(name)", chosen(page))
+    at = parse_qs(urlsplit(page.url).fragment)
+    stage, panel = (page.locator(one).bounding_box() for one in ("#stage", "#panel"))
+    assert stage
+    assert panel
+    end = (36 - float(at["y"][0])) * float(at["h"][0])
+    assert stage["y"] + end <= 0.45 * 844 + 1
+    assert panel["y"] >= 0.45 * 844 - 1
+    page.keyboard.press("Escape")
+    until(page, "() => !location.hash.includes('at=')")
+    at = parse_qs(urlsplit(page.url).fragment)
+    assert float(at["y"][0]) == pytest.approx(max(0, 36 - stage["height"] / float(at["h"][0])), 0.1)
 
 
 def test_a_screen_of_high_density_is_drawn_crisp(show: Show, browser: Any, tmp_path: Path) -> None:

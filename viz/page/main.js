@@ -163,7 +163,7 @@ app.jump = async (id) => {
     const i = forest.id.indexOf(id);
     if (!forest.window || i < 0) return false;
     app.chosenId = id;
-    turn(forest, { first: Math.max(forest.window.start, forest.pos[i] - (app.height - covered()) / ROW[0] / 2), span });
+    turn(forest, { first: Math.max(forest.window.start, forest.pos[i] - (app.height - app.covered) / ROW[0] / 2), span });
     return true;
   }).catch(() => false);
   if (there) await app.choose(app.forest.id.indexOf(id));
@@ -240,6 +240,8 @@ function measure() {
   const box = at("stage").getBoundingClientRect();
   app.width = box.width;
   app.height = Math.max(40, box.height);
+  // what the panel covers where it is a sheet from below (page.css): up to 55 % of the screen
+  app.covered = getComputedStyle(at("panel")).position === "fixed" ? Math.max(0, box.bottom - 0.45 * innerHeight) : 0;
   app.geo = columns(app.view, app.width - (app.width < 560 ? 26 : 62), app.wide, app.forest);
   const ratio = window.devicePixelRatio || 1;
   app.mapWidth = app.width < 560 ? 22 : 48;
@@ -297,6 +299,9 @@ function longTail(lines, along, low, high) {
   return high - low > 8 * (some[Math.floor(some.length * 0.9)] - low);
 }
 
+/** How many rows the panel covers, while it is there: so much further the sheet goes. */
+const beneath = () => (app.view.chosen >= 0 || app.view.plan ? app.covered / app.view.h : 0);
+
 /** Keeps the view within the sheet. */
 function hold() {
   const { view, lines, height, geo } = app;
@@ -304,7 +309,7 @@ function hold() {
   const fit = height / Math.max(1, lines.length);
   view.h = Math.min(LARGEST, Math.max(Math.min(fit, ROW[0]), view.h));
   const below = view.h >= NEAR && lines.length * view.h > height + 1 ? 1 : 0;
-  view.top = Math.max(0, Math.min(view.top, lines.length - height / view.h + below));
+  view.top = Math.max(0, Math.min(view.top, lines.length - height / view.h + below + beneath()));
   view.px = Math.max(0, Math.min(view.px, (geo.tree - 2 * MARGIN) * (view.zx - 1)));
 }
 
@@ -312,7 +317,7 @@ function hold() {
 function within() {
   const { view, lines, height, geo, forest: { window } } = app, above = window.start > window.first ? window.above : 0;
   view.h = Math.min(LARGEST, Math.max(height / Math.max(1, lines.length - above), view.h));
-  view.top = Math.max(above, Math.min(view.top, lines.length - height / view.h));
+  view.top = Math.max(above, Math.min(view.top, lines.length - height / view.h + (window.end === window.last ? beneath() : 0)));
   view.px = Math.max(0, Math.min(view.px, (geo.tree - 2 * MARGIN) * (view.zx - 1)));
   if (app.moved) reach();
 }
@@ -576,18 +581,15 @@ app.choose = async (i, { move = false } = {}) => {
   else { view.chosen = i; view.other = -1; app.chosenId = forest.id?.[i]; if (i < 0) { view.comparing = false; app.brushed = app.picked = null; } }
   if (i >= 0 && reveal(forest, view, app.lines, i)) { const held = anchor(); relay(); keep(held); }
   if (i >= 0 && !app.details) await app.open();
-  if (move && i >= 0) toView(i);
+  if (move && i >= 0) toView(i); else hold();
   lightUp();
   tell();
 };
 
-/** How much of the plate the panel covers where it is a sheet from below (page.css): it takes up to 55 % of a screen. */
-const covered = () => (getComputedStyle(at("panel")).position === "fixed" ? Math.max(0, at("stage").getBoundingClientRect().bottom - 0.45 * innerHeight) : 0);
-
 function toView(i) {
   const { view, lines, height } = app, line = lines.of[i];
   if (line < 0) return;
-  const seen = height - covered(), room = Math.max(1, seen / view.h - 1);
+  const seen = height - app.covered, room = Math.max(1, seen / view.h - 1);
   if (view.h < NEAR && lines.length * ROW[0] > height) { view.h = ROW[0]; view.top = line - seen / view.h / 2; app.moved = true; }
   else if (line < view.top) view.top = line;
   else if (line > view.top + room - 1) view.top = line - room + 1;
