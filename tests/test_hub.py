@@ -607,6 +607,8 @@ def test_the_commands(hub: World) -> None:
     done = command("hub", "pull", "you/merge", "--ancestors", url=hub.url)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4 models read: 4 new")
+    listed = command("log", "--all", "--limit", "1")
+    assert "you/merge; 4 models read, 4 new, 0 gained something, 0 set aside" in listed.stdout
     told = command("hub", "pull", "--author", "me", "--json", url=hub.url)
     assert json.loads(told.stdout)["seen"] == 2
     hub.cards["me/ft"] = CARD_TEXT

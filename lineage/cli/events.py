@@ -105,6 +105,19 @@ def _retracted_body(body: Mapping[str, Any]) -> list[str]:
     return [said, f"because: {body['reason']}"]
 
 
+def _pulled_body(body: Mapping[str, Any]) -> list[str]:
+    """What was asked of the Hub, and what came."""
+    listed = body.get("list", {})
+    what = [*body.get("models", ()), *listed.get("filter", ())]
+    what += [one for one in (listed.get("author"), body.get("dump")) if one]
+    since = f" since {body['since']}" if body.get("since") else ""
+    return [
+        (", ".join(what) or "all models") + since,
+        f"{counted(body['seen'], 'model')} read, {body['created']:,} new, "
+        f"{body['updated']:,} gained something, {body['set_aside']:,} set aside",
+    ]
+
+
 def _moved_body(body: Mapping[str, Any]) -> str:
     return f"{counted(body['files'], 'file')}, {size(body['bytes'])}"
 
@@ -125,6 +138,7 @@ WORDINGS: dict[str, Callable[[Mapping[str, Any]], str | list[str]]] = {
     "aliased": lambda body: f"{body['name']}@{body['alias']}"
     + (f", which was {body['from']}" if "from" in body else ""),
     "tagged": _tags_body,
+    "pulled": _pulled_body,
     "protected": lambda body: body.get("reason", ""),
     "unprotected": lambda body: body.get("reason", ""),
     "selected_against": _selected_body,

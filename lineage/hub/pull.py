@@ -108,11 +108,11 @@ def pull_list(
     A pull that was cut off goes on from its last batch. Raises HubUnavailable, and InvalidValue
     where there was no last pull."""
     pull = _Pull(store, Hub(endpoint), progress)
-    params = _known(author=author, filter=list(filters))
-    source = f"{pull.hub.endpoint}/api/models {json.dumps(params, sort_keys=True)}"
+    asked = _known(author=author, filter=list(filters))
+    source = f"{pull.hub.endpoint}/api/models {json.dumps(asked, sort_keys=True)}"
     crawl = _Crawl(store, source, since)
-    params |= {"limit": str(PAGE), "sort": "lastModified", "direction": "-1",
-               "expand": list(EXPAND)}  # fmt: skip
+    params = asked | {"limit": str(PAGE), "sort": "lastModified", "direction": "-1",
+                      "expand": list(EXPAND)}  # fmt: skip
     pull.report.resumed = crawl.cursor is not None
     held: list[Read] = []
     for page, following in pull.pages(params, crawl):
@@ -124,7 +124,7 @@ def pull_list(
             held = []
         if finished:
             break
-    pull.close({"list": params | {"expand": None}, "since": crawl.asked})
+    pull.close({"list": asked, "since": crawl.asked})
     return pull.report
 
 
