@@ -565,6 +565,9 @@ def test_what_is_cut_keeps_its_end_where_versions_differ(show: Show) -> None:
 
 def test_curves_between_parents_in_disorder_stay_inside_the_tree(show: Show) -> None:
     page = show(swapped_parents(), at="#axis=time")
+    first = page.locator("#axis .at").first.bounding_box()
+    assert first
+    assert first["x"] >= 0, "the date at the edge is whole"
     curves = further_curves(page)
     assert len(curves) == 2
     tree = page.locator(".head.name").bounding_box()

@@ -475,9 +475,9 @@ function writeAxis() {
   scene.ticks = axisTicks(scene);
   if (server) { at("title").textContent = forest.title; document.title = `${forest.title} · lineage`; }
   at("counts").replaceChildren(...forest.counts.flatMap((one) => [" ", make("span", {}, `· ${one}`)]));
-  at("axis").replaceChildren(make("span", { className: "what" }, `${forest.axes[view.axis].label}${scene.log ? ", log scale" : ""}`), ...scene.ticks.map(({ x, text }) => {
+  at("axis").replaceChildren(make("span", { className: "what" }, `${forest.axes[view.axis].label}${scene.log ? ", log scale" : ""}`), ...scene.ticks.map(({ middle, text }) => {
     const tick = make("span", { className: "at" }, text);
-    tick.style.left = `${x}px`;
+    tick.style.left = `${middle}px`;
     return tick;
   }));
 }

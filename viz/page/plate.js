@@ -619,7 +619,7 @@ function smallOnes(pen, scene) {
 
 // ---- the axis ----------------------------------------------------------------------------------
 
-/** Ticks in the window: [{x, text}]. */
+/** Ticks in the window: [{x, text, middle}]; `middle` is that of the text, which is whole at the left edge too. */
 export function axisTicks(scene) {
   const { geo, view } = scene;
   const low = scene.valueAt(MARGIN), high = scene.valueAt(geo.tree - MARGIN);
@@ -629,8 +629,8 @@ export function axisTicks(scene) {
   if (view.axis === "generation") found = [...new Set(found.map(Math.round))];
   const kept = [];
   for (const value of found) {
-    const x = scene.atX(value), text = axisText(scene, value, high - low), before = kept[kept.length - 1];
-    if (x > 4 && x < geo.tree - 4 && !(before && x - before.x < 3.3 * (text.length + before.text.length) + 7)) kept.push({ x, text });
+    const x = scene.atX(value), text = axisText(scene, value, high - low), before = kept[kept.length - 1], middle = Math.max(x, 3.3 * text.length);
+    if (x > 4 && x < geo.tree - 4 && !(before && middle - before.middle < 3.3 * (text.length + before.text.length) + 7)) kept.push({ x, text, middle });
   }
   return kept;
 }

@@ -88,7 +88,7 @@ function sheet(app, pen, width, height) {
   };
   say(app.forest.axes[app.view.axis].label, 24, 14, theme.soft, "650 ");
   pen.textAlign = "center";
-  for (const { x, text } of scene.ticks) say(text, x, 34);
+  for (const { middle, text } of scene.ticks) say(text, middle, 34);
   for (const head of app.heads()) {
     pen.textAlign = head.key === "niche" ? "center" : "left";
     const x = head.key === "niche" ? head.x + head.width / 2 : head.x + (head.key === "power" ? 10 : 0);
