@@ -634,6 +634,17 @@ def test_a_long_list_is_never_held(
     assert before_the_first_line[0] == 10
 
 
+def test_a_huge_score_fits_a_line(empty: Path) -> None:
+    with lineage.open(empty) as registry:
+        one = registry.register(name="one", digest="a" * 64)
+        registry.score(one, "t/acc", -1e308)
+        registry.score(one, "u/acc", 1e300, stderr=1e299)
+    assert "-1e+308" in see("ls", "--niche", "t/acc").lines[1]
+    assert "1e+300 ± 1e+299" in see("show", "one").out
+    for asked in (["ls"], ["tree"], ["show", "one"]):
+        assert max(map(len, see(*asked).lines)) <= 80
+
+
 def test_who_is_known_by_a_place_alone_is_called_by_it(empty: Path) -> None:
     with lineage.open(empty) as registry:
         registry.register(name="lora", digest="a" * 64, parents="hf:org/base", relation="adapter")

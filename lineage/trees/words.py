@@ -86,6 +86,10 @@ def shares_of(links: Iterable[Branch]) -> dict[tuple[int, int], str]:
     }
 
 
+HUGE = 1e15
+"""From here on a figure is written with its exponent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """How a column of figures is written: so many digits after the point, so wide. What is left
@@ -96,7 +100,9 @@ class Figures:
     least: int = 0
 
     def write(self, value: float) -> str:
-        """A figure that is not zero is never written as zero."""
+        """A figure that is not zero is never written as zero, and none with all of its zeros."""
+        if abs(value) >= HUGE:
+            return f"{value:.4g}"
         least = 10.0 ** (self.least - 1 - self.digits)
         text = f"{value:.{self.digits}f}"
         return f"{value:.2g}" if value and (not float(text) or abs(value) < least) else text
@@ -174,6 +180,8 @@ def scored(value: float | None, stderr: float | None = None, n: int | None = Non
     assert value is not None
     if not stderr:
         return f"{value:.4g}" + (f" (n = {n:,})" if n else "")
+    if max(abs(value), stderr) >= HUGE:
+        return f"{value:.4g} ± {stderr:.2g}"
     digits = 1 if float(f"{stderr:.0e}") == stderr else 2
     places = max(0, digits - 1 - int(f"{stderr:.{digits - 1}e}".partition("e")[2]))
     return f"{value:.{places}f} ± {stderr:.{places}f}"
