@@ -609,6 +609,8 @@ def test_the_commands(hub: World) -> None:
     assert done.stdout.startswith("4 models read: 4 new")
     listed = command("log", "--all", "--limit", "1")
     assert "you/merge; 4 models read, 4 new, 0 gained something, 0 set aside" in listed.stdout
+    nobody = command("hub", "pull", "--author", "nobody", url=hub.url)
+    assert (nobody.returncode, nobody.stdout) == (0, "No model fits that: nothing was read.\n")
     told = command("hub", "pull", "--author", "me", "--json", url=hub.url)
     assert json.loads(told.stdout)["seen"] == 2
     hub.cards["me/ft"] = CARD_TEXT

@@ -160,6 +160,9 @@ def _told(done: Pulled, as_json: bool) -> None:
     if as_json:
         emit(done)
         return
+    if not done.seen:
+        click.echo("No model fits that: nothing was read.")
+        return
     seen = counted(done.seen, "model")
     resumed = ", from where the last pull stopped" if done.resumed else ""
     click.echo(
