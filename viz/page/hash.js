@@ -1,15 +1,13 @@
 /* The view in the address: what is after # tells niche, axis, colour, where one is and what is chosen, so
    that a link shows the same. Organisms go by name, which a page drawn anew still knows. */
 
-const PLAIN = { axis: "axis", colour: "colour", size: "size" };
-
 const SHOWN = ["relation", "status", "power"];
 const said_ = (shown) => SHOWN.filter((key) => shown.has(key)).join(" ");
 
 export function write(app) {
   const { view, forest } = app, said = new URLSearchParams();
   const name = (i) => forest.name[i].slice(0, 200);
-  for (const [key, field] of Object.entries(PLAIN)) if (view[field] !== app.start[field]) said.set(key, view[field]);
+  for (const key of ["axis", "colour", "size"]) if (view[key] !== app.start[key]) said.set(key, view[key]);
   if (view.niche !== app.start.niche) said.set("niche", forest.niches[view.niche].name);
   for (const [key, i] of [["at", view.chosen], ["with", view.other], ["root", view.root], ["only", view.only]]) if (i >= 0) said.set(key, name(i));
   if (view.plan) said.set("plan", view.after ? "after" : "before");

@@ -5,6 +5,7 @@ import { ALIVE, AGAINST, BEARING, CULLED, ESTIMATED, GHOST, GUARDED, PROPOSED, P
 import { shade } from "./colours.js";
 import { CROWD, PIECE, named } from "./far.js";
 import { at, count, counted, day, figure, make, minute, short, si, svg } from "./words.js";
+import { billed } from "./plate.js";
 import { plot } from "./plot.js";
 
 const MANY = 12;  // children, proposals and the like that are spelled out at first
@@ -327,11 +328,6 @@ function errorOf({ forest, details }, k, i) {
   return details ? details["score.stderr"][niche.first + niche.where[i]] : NaN;
 }
 
-function costOf(forest, i) {
-  const unit = forest.units[forest.unit[i]];
-  return `${is(forest, i, ESTIMATED) ? "~" : ""}${figure(forest.power[i], unit.digits)} ${unit.unit}`;
-}
-
 function fitnessRow(app, i, k) {
   const { forest, details } = app, niche = scored(forest, k), j = niche.where[i], value = niche.values[j];
   const error = errorOf(app, k, i), n = details ? details["score.n"][niche.first + j] : NaN;
@@ -411,7 +407,7 @@ function comparison(app) {
     return make("td", { className: "figure" }, value === null ? "–" : make(better ? "b" : "span", {}, figure(value, niche.digits)), Number.isNaN(error) ? "" : ` ± ${figure(error, niche.digits)}`);
   };
   const row = (what, ...cells) => make("tr", {}, make("th", { scope: "row", dir: "auto" }, what), ...cells);
-  const bill = (i) => make("td", { className: "figure" }, Number.isNaN(forest.power[i]) ? "–" : costOf(forest, i));
+  const bill = (i) => make("td", { className: "figure" }, Number.isNaN(forest.power[i]) ? "–" : billed(forest, i, true));
   const body = make("tbody");
   some(rows, ([niche, k]) => row(short(niche.name), cell(k, a, b), cell(k, b, a)), body, 20);
   if (forest.units.length) body.append(row("serving", bill(a), bill(b)));

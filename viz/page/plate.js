@@ -456,10 +456,10 @@ function power(pen, scene, line, column, y, fonts, most) {
   write(pen, billed(forest, i), column.x + x, y, column.width - x, fonts.small, theme.soft);
 }
 
-/** What serving i costs, with its unit where there are several. */
-export function billed(forest, i) {
+/** What serving i costs; with its unit, where there are several or it shall be `whole`. */
+export function billed(forest, i, whole = forest.units.length > 1) {
   const unit = forest.units[forest.unit[i]];
-  return (is(forest, i, ESTIMATED) ? "~" : "") + figure(forest.power[i], unit.digits) + (forest.units.length === 1 ? "" : ` ${unit.unit}`);
+  return (is(forest, i, ESTIMATED) ? "~" : "") + figure(forest.power[i], unit.digits) + (whole ? ` ${unit.unit}` : "");
 }
 
 // ---- from afar ---------------------------------------------------------------------------------
