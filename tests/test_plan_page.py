@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import lineage
 from lineage.cli import main
 from lineage.selection import policy as policies
 from lineage.trees import plan as page_of_plan
+from tests.conftest import ROOT
 
 EVIL = '<b onclick="x">&\n\x1b[31m</b>'
 POLICY = """
@@ -126,3 +128,18 @@ def test_a_page_is_of_a_plan_and_html(family: Path) -> None:
         done = CliRunner().invoke(main, ["--db", str(family), "select", *options])
         assert done.exit_code == 2
         assert "FILE.html" in done.stderr
+
+
+@pytest.mark.parametrize("width", [900, 390])
+def test_names_of_the_length_of_a_zoo_stay_on_one_line(page: Page, width: int) -> None:
+    for name in ("torchvision_zoo.csv", "torchvision_zoo.toml"):
+        shutil.copy(ROOT / "examples" / name, name)
+    run = CliRunner().invoke
+    assert not run(main, ["import", "torchvision_zoo.csv", "--map", "torchvision_zoo.toml",
+                          "--db", "zoo.db"]).exit_code  # fmt: skip
+    assert not run(main, ["select", "--output", "plan.html", "--db", "zoo.db"]).exit_code
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(Path("plan.html").absolute().as_uri())
+    cells = page.locator(".proposed tr:nth-child(2) :is(td.niche, td.by)")
+    tallest = cells.evaluate_all("all => Math.max(...all.slice(0, 8).map(a => a.clientHeight))")
+    assert tallest < 30
