@@ -538,7 +538,7 @@ def test_what_reaches_far_out_of_the_window_is_drawn_where_it_is_seen(show: Show
 
 def test_what_is_cut_keeps_its_end_where_versions_differ(show: Show) -> None:
     """Names, and heads of niches: cut behind, all rows and columns of a zoo are called alike."""
-    long = "MobileNet_V3_Large_QuantizedWeights.IMAGENET1K_QNNPACK_V"
+    long = "MobileNet_V3_Large_QuantizedWeights.IMAGENET1K_QNNPACK_wider_than_any_column_V"
     family = grow({f"{long}1": [], f"{long}2": [(f"{long}1", "finetune", None)]})
     tasks = [f"benchmark-of-some-length-00{number}" for number in range(4)]
     members = {

@@ -853,7 +853,7 @@ function writeWidths() {
   column("name", "650 13px", 74, 230, (row) => [row.name, ...(row.aliases ?? [])].join(" "));
   column("origin", "12px", 84, 120, (row) => row.origin ?? "");
   column("status", "12px", 132, 190, (row) => row.held ?? "");
-  column("power", "12px", 108, 190, (row) => `${billed(row)}${units.length === 1 ? "m".repeat(5) : "i"}`);  // beside the bar
+  column("power", "12px", 108, 190, (row) => `${billed(row)}${"m".repeat(units.length === 1 ? 6 : 1)}`);  // beside the bar, whatever the font
 }
 
 if (!rows.length) {

@@ -454,7 +454,7 @@ function headed(task, width) {
   return fitted(pen, task, width - 4, HEADS(), 3);
 }
 
-const HEADS = () => `650 11.4px ${app.theme.font}`;  // 11 px, letters somewhat apart
+const HEADS = () => `650 12px ${app.theme.font}`;  // 11 px, and letters somewhat apart
 
 function writeHeads() {
   const { view } = app;
