@@ -104,7 +104,7 @@ def locate(db: str | os.PathLike[str] | None = None) -> Address:
     ignored: list[Path] = []
     for folder in (Path.cwd(), *Path.cwd().parents):
         found = folder / FOLDER / FILE
-        if found.is_file():
+        if os.path.isfile(found):
             if found.stat().st_uid == os.geteuid():
                 return Address(_file_url(found), found, tuple(ignored))
             ignored.append(found)
@@ -117,7 +117,7 @@ def locate(db: str | os.PathLike[str] | None = None) -> Address:
 def _address(asked: str) -> Address:
     if "://" not in asked:
         path = Path(asked).expanduser().absolute()
-        path = path / FILE if path.is_dir() else path
+        path = path / FILE if os.path.isdir(path) else path
         return Address(_file_url(path), path)
     try:
         url = make_url(asked)
@@ -534,10 +534,23 @@ def connect(
     return database
 
 
+def _is_there(file: Path) -> bool:
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise RegistryUnavailable(
+            f"the registry {file} cannot be reached: {error.strerror or error}. Check the "
+            "permissions of its folder, or name another with --db or LINEAGE_DB."
+        ) from None
+    return True
+
+
 def check(database: Database, create: bool) -> None:
     """Make sure that there is a registry of the newest schema: see `connect`."""
     file = database.address.file
-    if file is not None and not file.exists():
+    if file is not None and not _is_there(file):
         if not create:
             raise RegistryUnavailable(
                 f"there is no registry at {file}. `lineage init` makes one; --db or LINEAGE_DB "

@@ -228,8 +228,12 @@ def not_found(connection: Connection, ref: Any) -> NotFound:
             f"{stem!r} has no version or alias {end!r}. It has: {', '.join(listed)}.", listed
         )  # fmt: skip
     near = nearest(connection, written)
-    hint = f" Nearest: {', '.join(near)}." if near else " `lineage ls` shows what is there."
-    return NotFound(f"no organism is called {written!r}.{hint}", near)
+    hint = f"Nearest: {', '.join(near)}." if near else "`lineage ls` shows what is there."
+    if os.path.exists(written):
+        hint = "It is a path, where nothing is registered: `lineage register PATH` does that."
+    elif written.startswith("hf:"):
+        hint = "`lineage hub pull ORG/NAME` brings models of the Hub in."
+    return NotFound(f"no organism is called {written!r}. {hint}", near)
 
 
 def nearest(connection: Connection, ref: str, count: int = 3) -> list[str]:

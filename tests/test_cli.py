@@ -280,6 +280,23 @@ def test_register_says_what_became_of_it(empty: Path) -> None:
     assert real.out.endswith(": a ghost until now, with 1 child\n")
 
 
+def test_a_folder_of_checkpoints_that_becomes_one_organism_says_so(empty: Path) -> None:
+    for fill, name in enumerate(("a", "b")):
+        checkpoint(f"runs/{name}", fill)
+        Path(f"runs/{name}/config.json").write_text("{}")
+    answer = ask("register", "runs")
+    assert answer.out.startswith("registered runs, a founder")
+    assert answer.err.startswith("lineage: runs holds 2 checkpoints, and they are one organism now")
+    assert ask("register", "runs/a").err == ""
+
+
+def test_a_scan_that_finds_nothing_says_so(empty: Path) -> None:
+    Path("notes").mkdir()
+    assert see("scan", "notes").out == "No checkpoint was found.\n"
+    Path("notes/model.safetensors").write_text("no weights at all")
+    assert ask("scan", "notes", into=Terminal).lines[-1] == "No other checkpoint was found."
+
+
 def test_other_weights_under_a_name_get_a_further_version(empty: Path) -> None:
     ask("register", checkpoint("a/sft"))
     assert ask("register", checkpoint("b/sft", 1)).out.startswith("registered sft@v2, a founder")
@@ -371,6 +388,7 @@ def test_aliases_move_tags_change_protection_holds(family: Path) -> None:
     assert ask("protect", "sft", "--reason", "in use").out == "sft is protected now\n"
     assert ask("protect", "sft").out == "sft is protected already\n"
     assert ask("unprotect", "sft").out == "sft is not protected any more\n"
+    assert ask("unprotect", "sft").out == "sft was not protected\n"
     assert "in use" in ask("log", "sft").out
 
 
@@ -390,6 +408,12 @@ def test_aliases_move_tags_change_protection_holds(family: Path) -> None:
         ("unlink loner base", 1, "base@v1 is not a parent of loner@v1"),
         ("register nowhere/at/all", 1, "nowhere/at/all"),
         ("register .", 1, "no weight file"),
+        ("show .", 1, "'.'. It is a path, where nothing is registered: `lineage register PATH`"),
+        ("show hf:org/name", 1, "`lineage hub pull ORG/NAME` brings"),
+        ("import nothere.csv", 2, "for 'FILE|mlflow': File 'nothere.csv' does not exist"),
+        ("ls --limit all", 2, "'all' is not a whole number."),
+        ("tree base -o base.pdf", 2, "'base.pdf' has an ending of no format. Known are .svg, "),
+        ("export -o family.csv", 2, "'family.csv' has an ending of no format. Give --format: "),
         ("score sft gsm8k/acc nan", 2, "nan"),
         ("score sft gsm8k/acc inf", 2, "inf"),
         ("score sft gsm8k/acc much", 2, "'much'"),

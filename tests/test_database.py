@@ -379,6 +379,12 @@ def test_a_file_that_cannot_be_written_can_be_read() -> None:
         file.chmod(0o000)
         with pytest.raises(RegistryUnavailable, match="cannot be opened"):
             lineage.open(file)
+        home.chmod(0o000)
+        try:
+            with pytest.raises(RegistryUnavailable, match=r"cannot be reached: Permission denied"):
+                lineage.open(file)
+        finally:
+            home.chmod(0o700)
         file.chmod(0o600)
         with lineage.open(file) as registry:
             assert [one.name for one in registry.find()] == ["base"]

@@ -165,7 +165,8 @@ def _told(error: Exception) -> int:
         click.echo(str(error))
         return DONE
     if isinstance(error, click.ClickException):
-        _say(" ".join(error.format_message().split()))  # click breaks lines and indents
+        told = " ".join(error.format_message().split())  # click breaks lines and indents
+        _say(told.replace("a valid integer range", "a whole number"))
         ctx = getattr(error, "ctx", None)
         if ctx is not None:
             click.echo(f"Try `{ctx.command_path} --help`.", err=True)

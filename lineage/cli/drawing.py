@@ -33,7 +33,7 @@ ENDINGS = {
     ".svg": "svg", ".png": "png",
     ".html": "html", ".htm": "html", ".nwk": "newick", ".newick": "newick", ".nex": "nexus",
     ".nexus": "nexus", ".xml": "phyloxml", ".phyloxml": "phyloxml", ".mmd": "mermaid",
-    ".dot": "dot", ".gv": "dot", ".json": "json",
+    ".dot": "dot", ".gv": "dot", ".json": "json", ".txt": "text", "": "text",
 }  # fmt: skip
 TREES = ("newick", "nexus", "phyloxml")
 """Formats that hold one parent of each organism as a branch, and others beside it."""
@@ -148,7 +148,11 @@ def _further(family: Family) -> int:
 
 def _by_ending(output: str | None) -> str:
     ending = Path(output or "").suffix.lower()
-    return ENDINGS.get(ending, "text")
+    if ending not in ENDINGS:
+        known = ", ".join(one for one in ENDINGS if one)
+        raise click.UsageError(f"{output!r} has an ending of no format. Known are {known}; "
+                               "or give --format.")  # fmt: skip
+    return ENDINGS[ending]
 
 
 def render(family: Family, kind: str, everything: bool = False, **how: str) -> str | bytes:

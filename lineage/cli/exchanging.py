@@ -60,8 +60,7 @@ def export(kind: str | None, output: str | None, schema: bool) -> None:
             raise click.UsageError("--schema is printed: leave --output out.")
         click.echo(jsonl.schema(), nl=False)
         return
-    ending = PurePath(output or "").suffix[1:].lower()
-    kind = kind or (ending if ending in EXPORTS else "jsonl")
+    kind = kind or _by_ending(output)
     registry = open_registry()
     count = 0
     with contextlib.ExitStack() as stack:
@@ -78,6 +77,18 @@ def export(kind: str | None, output: str | None, schema: bool) -> None:
     if output is not None:
         written = counted(count, "organism") if kind == "jsonl" else "The registry is"
         click.echo(f"{written} written to {shown(output)}.")
+
+
+def _by_ending(output: str | None) -> str:
+    """The format that a file is called after."""
+    ending = PurePath(output or "").suffix[1:].lower()
+    if ending in EXPORTS:
+        return ending
+    if ending in ("", "json", "ndjson", "txt"):
+        return "jsonl"
+    raise click.UsageError(
+        f"{output!r} has an ending of no format. Give --format: {', '.join(EXPORTS)}."
+    )
 
 
 @click.command("import")
@@ -126,7 +137,8 @@ def import_(
     if file == "mlflow" and uri is None and not os.path.exists(file):
         raise click.UsageError("which MLflow? Give its URI, like `mlflow http://host:5000`.")
     if uri is None:
-        file = str(READABLE.convert(file, None, None))
+        ctx = click.get_current_context()
+        file = str(READABLE.convert(file, ctx.command.params[0], ctx))
     if guess:
         return _guess(file, map_file)
     if kind is None and uri is None and file.lower().endswith(".graphml"):

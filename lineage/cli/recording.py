@@ -145,6 +145,8 @@ def register(
     after = registry.record(organism)
     had = next((one for one in before if one.organism.id == organism.id), None)
     _told(had, after)
+    if had is None and path is not None:
+        _several(path, organism)
     _ghosts(registry, _new_links(had.parents if had else (), after.parents), parents)
 
 
@@ -181,6 +183,21 @@ def _known_as(registry: Registry, found: Genome | None, values: Mapping[str, Any
         with contextlib.suppress(LookupError):  # nobody, or several: then it is none of them
             known.append(registry.record(ref))
     return known
+
+
+def _several(path: str, organism: Organism) -> None:
+    """Say so where a folder of checkpoints was registered as one: `scan` tells them apart."""
+    if not os.path.isdir(path):
+        return
+    from lineage.scan.walk import walk
+
+    found = walk([path]).candidates
+    if len(found) > 1 and all(one.place != one.root for one in found):
+        note(
+            f"{path} holds {len(found):,} checkpoints, and they are one organism now. "
+            f"`lineage scan` registers each; `lineage retract {organism} --reason TEXT` "
+            "strikes this one out."
+        )
 
 
 def _told(had: Record | None, after: Record) -> None:
@@ -508,6 +525,7 @@ def _protect(ref: str, on: bool, reason: str) -> None:
     registry = open_registry()
     before = registry.get(ref)
     organism = (registry.protect if on else registry.unprotect)(before, reason)
-    state = "protected" if on else "not protected"
-    already = " already" if before.protected == on else ""
-    say(f"{organism} is {state}{already or (' now' if on else ' any more')}")
+    if before.protected == on:
+        say(f"{organism} is protected already" if on else f"{organism} was not protected")
+    else:
+        say(f"{organism} is {'protected now' if on else 'not protected any more'}")

@@ -135,6 +135,8 @@ def _for_people(found: Scan) -> None:
 
 
 def _summary(found: Scan) -> str:
+    if not found.seen and not found.unchanged:
+        return "No other checkpoint was found." if found.set_aside else "No checkpoint was found."
     read = counted(len(found.seen), "checkpoint")
     new = sum(not one.known for one in found.seen)
     links = counted(len(found.links), "link")
