@@ -3,6 +3,7 @@ succeed, Python runs, in the order they stand; and where a page shows what comes
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 import pages
 import pytest
 from conftest import ROOT
+
+import lineage
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 WITH_EXAMPLES = [page for page in PAGES if any(True for _ in pages.EXAMPLE.finditer(
@@ -49,6 +52,12 @@ def test_the_examples_of_a_page_do_what_it_says(
     page: Path, tmp_path: Path, furnish: Callable[[str, Path], None]
 ) -> None:
     pages.run_page(page, tmp_path, furnish)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_a_page_calls_is_there_after_import_lineage(page: Path) -> None:
+    for name in set(re.findall(r"(?<![\w./])lineage\.([\w.]+)\(", page.read_text("utf-8"))):
+        assert name in lineage.__all__, name
 
 
 def test_an_example_that_does_not_do_what_the_page_says_fails(tmp_path: Path) -> None:
