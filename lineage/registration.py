@@ -114,6 +114,8 @@ def registration(
         configuration=configurations.documents(configuration),
     )
     if tags:
+        if not isinstance(tags, Mapping):
+            raise InvalidValue(f"{tags!r} are no tags. Give tags={{'team': 'vision'}}.")
         new.tags = {text(k, "tag"): text(str(v), "the value of a tag") for k, v in tags.items()}
     if place is not None:
         new.places = tuple((uri, this_host() if is_local(uri) else None)
@@ -174,10 +176,6 @@ def as_power(power: Any) -> tuple[PowerCost, ...]:
 
 
 def as_scores(fitness: Any) -> tuple[Score, ...]:
-    if not fitness:
-        return ()
-    if isinstance(fitness, Score):
-        return (fitness,)
     if isinstance(fitness, Mapping):
         scores = []
         for niche, value in fitness.items():
@@ -185,7 +183,7 @@ def as_scores(fitness: Any) -> tuple[Score, ...]:
                 raise InvalidValue(f"the score of {value.niche} was given under {niche}.")
             scores.append(value if isinstance(value, Score) else Score(niche, value))
         return tuple(scores)
-    scores = list(fitness)
+    scores = list(_several(fitness))
     for one in scores:
         if not isinstance(one, Score):
             raise InvalidValue(

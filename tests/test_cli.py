@@ -290,6 +290,13 @@ def test_a_folder_of_checkpoints_that_becomes_one_organism_says_so(empty: Path) 
     assert ask("register", "runs/a").err == ""
 
 
+def test_a_scan_shows_what_it_found_under_the_headings_of_all_tables(empty: Path) -> None:
+    checkpoint("runs/base")
+    listed = see("scan", "runs").lines
+    assert listed[0].split() == ["checkpoint", "kind", "step", "scores", "size"]
+    assert listed[1].split()[0] == "base"
+
+
 def test_a_scan_that_finds_nothing_says_so(empty: Path) -> None:
     Path("notes").mkdir()
     assert see("scan", "notes").out == "No checkpoint was found.\n"

@@ -4,6 +4,7 @@ what it would register, and registers with --apply."""
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from lineage.cli.common import (
     registry_options,
     status_line,
     table,
+    wrapped,
 )
 from lineage.cli.recording import open_or_make
 from lineage.shown import counted, shown, size
@@ -92,10 +94,10 @@ def _rows(found: Scan) -> list[tuple[str, Sequence[str], list[tuple[Any, ...]]]]
     ]  # fmt: skip
     related = [(one.a, one.b, _share(one.of_a), _share(one.of_b)) for one in found.related]
     return [
-        ("checkpoint", ("CHECKPOINT", "KIND", ">STEP", ">SCORES", ">SIZE", ""), seen),
-        ("link", ("CHILD", "PARENT", "RELATION", "EVIDENCE", ">SHARE", "FROM"), links),
-        ("related", ("CHECKPOINT", "AND", ">ITS SHARE", ">THE OTHER'S"), related),
-        ("aside", ("SET ASIDE", "WHY"), list(found.set_aside)),
+        ("checkpoint", ("checkpoint", "kind", ">step", ">scores", ">size", ""), seen),
+        ("link", ("child", "parent", "relation", "evidence", ">share", "from"), links),
+        ("related", ("checkpoint", "and", ">its share", ">the other's"), related),
+        ("aside", ("set aside", "why"), list(found.set_aside)),
     ]
 
 
@@ -131,7 +133,7 @@ def _for_people(found: Scan) -> None:
         if len(rows) > LISTED:
             click.echo(f"… and {len(rows) - LISTED:,} more; --json tells all.")
         click.echo()
-    click.echo(_summary(found))
+    click.echo("\n".join(wrapped(_summary(found), shutil.get_terminal_size().columns)))
 
 
 def _summary(found: Scan) -> str:
