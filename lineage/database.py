@@ -200,9 +200,11 @@ class Connection:
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> Any:
         """Run one statement; the cursor."""
-        if self.postgresql:
-            return self.cursor.execute(_percent(sql), params)
-        return self.cursor.execute(sql, params)
+        if not self.postgresql:
+            return self.cursor.execute(sql, params)
+        # within `sending`, what came of earlier statements of a cursor may still be under way to it
+        cursor = self.raw.cursor() if self._sends else self.cursor
+        return cursor.execute(_percent(sql), params)
 
     def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row."""

@@ -13,6 +13,7 @@ import string
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -567,6 +568,21 @@ def test_what_failed_on_its_way_to_the_server_spoils_nothing_after_it(postgres: 
         done = import_lines(registry.store, map(json.dumps, lines))
         assert (done.created, done.set_aside) == (12, 24)
         sound.check(registry)
+
+
+def test_what_is_asked_while_much_is_sent_is_answered(postgres: str) -> None:
+    """The server tells what came of statements once 8 kB of it are there: some 320 of them. With a
+    row more each time, that falls between the last statement and the question."""
+    with lineage.open(postgres) as registry:
+        database = registry.store.database
+        for rows in range(300, 345):
+            with database.write() as connection, connection.sending(1):
+                connection.many(
+                    "INSERT INTO setting (key, value) VALUES (?, ?)",
+                    [(f"{rows}/{number}", 0) for number in range(rows)],
+                )
+                time.sleep(0.01)
+                assert connection.rows("SELECT 17") == [(17,)]
 
 
 def test_a_server_that_is_not_there_is_said() -> None:
