@@ -545,3 +545,9 @@ def test_what_a_plan_says_is_of_its_policy(tmp_path, capsys, chosen, told):
     said = capsys.readouterr().out
     for words in told:
         assert words in said
+
+
+def test_a_policy_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    for asked, why in ((tmp_path / "no.toml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(InvalidValue, match=rf"is no policy \({why}.*one of: frontier"):
+            policy.load(str(asked))

@@ -329,9 +329,10 @@ def load(asked: str) -> Policy:
     file, _, name = asked.partition(":") if not os.path.exists(asked) else (asked, "", "")
     try:
         written = Path(file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InvalidValue(
-            f"{asked!r} is no policy. Give a file, or one of: {', '.join(READY)}."
+            f"{asked!r} is no policy ({why}). Give a TOML file, or one of: {', '.join(READY)}."
         ) from None
     known = parse(written, file)
     if name:
