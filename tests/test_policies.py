@@ -551,3 +551,15 @@ def test_a_policy_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     for asked, why in ((tmp_path / "no.toml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(InvalidValue, match=rf"is no policy \({why}.*one of: frontier"):
             policy.load(str(asked))
+
+
+def test_explain_says_where_a_policy_goes_by_more_than_fronts(tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "r.db") as registry:
+        run_of(registry, "r", 0.1, 0.2, 0.9)
+    asked = tmp_path / "p.toml"
+    for written, more in (("", False), ("keep_founders = true", True), ("keep_last = 1", True)):
+        asked.write_text(f"[p]\n{written}\n")
+        arguments = ["--db", str(tmp_path / "r.db"), "explain", "r-1", "--policy", str(asked)]
+        said = " ".join(CliRunner().invoke(main, arguments).output.split())
+        assert ("This policy goes by more than fronts" in said) == more
+        assert ("proposes it" in said) != more

@@ -484,9 +484,11 @@ def _standings(rows: list[tuple[str, ...]]) -> None:
 
 def _by_fronts(policy: Policy) -> bool:
     """Whether fronts and guards alone decide whom a policy proposes."""
-    keeps = policy.keep_best or policy.keep_last or policy.keep_every or policy.keep_within
-    more = keeps or policy.budget or policy.protect or any(astuple(policy.scope))
-    return policy.retire == "dominated" and not more
+    more = (
+        policy.keep_best, policy.keep_last, policy.keep_every, policy.keep_within,
+        policy.keep_founders, policy.budget, policy.protect, *astuple(policy.scope),
+    )  # fmt: skip
+    return policy.retire == "dominated" and not any(more)
 
 
 def _verdict(found: Explanation, asked: str | None, cost: str) -> str:
