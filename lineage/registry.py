@@ -52,7 +52,7 @@ from lineage.organism import (
     utc,
 )
 from lineage.references import resolve
-from lineage.registering import Registered, register
+from lineage.registering import Registered, register, uncollected
 from lineage.registration import Registration, registration
 from lineage.regression import Bisection, Evaluate
 from lineage.relocation import Relocation
@@ -326,11 +326,12 @@ class Registry:
         why something was set aside."""
         ready: list[tuple[int, Registration]] = []
         failed: list[tuple[int, str]] = []
-        for index, entry in chunk:
-            try:
-                ready.append((index, _registration_of(entry)))
-            except (LineageError, TypeError) as error:
-                failed.append((index, str(error)))
+        with uncollected():
+            for index, entry in chunk:
+                try:
+                    ready.append((index, _registration_of(entry)))
+                except (LineageError, TypeError) as error:
+                    failed.append((index, str(error)))
         with self.store.act() as act:
             errors: dict[int, LineageError] = {}
             done = register(act, [new for _, new in ready], errors.__setitem__)
