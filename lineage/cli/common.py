@@ -310,6 +310,6 @@ def hashing(total: int = 0) -> Iterator[Callable[[int], None]]:
         yield read
 
 
-def rate(count: int, what: str) -> Callable[[float], str]:
+def so_far(count: int, what: str) -> Callable[[float], str]:
     """The words of a `status_line`: how many, and how many a second."""
     return lambda seconds: f"{count:,} {what}, {count / seconds:,.0f} a second"

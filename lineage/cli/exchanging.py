@@ -17,8 +17,8 @@ from lineage.cli.common import (
     for_terminal,
     note,
     open_registry,
-    rate,
     registry_options,
+    so_far,
     status_line,
 )
 from lineage.cli.recording import open_or_make
@@ -263,4 +263,4 @@ def _progress(items: Iterable[T], what: str) -> Iterator[T]:
         for count, one in enumerate(items, 1):
             yield one
             if count % 100 == 0:
-                tell(rate(count, what))
+                tell(so_far(count, what))

@@ -14,8 +14,8 @@ from lineage.cli.common import (
     json_option,
     note,
     open_registry,
-    rate,
     registry_options,
+    so_far,
     status_line,
     styled,
 )
@@ -190,4 +190,4 @@ def _list(reasons: list[tuple[str, str]], count: int) -> None:
 def _progress() -> Iterator[Callable[[int], None]]:
     """Tells how many models are in."""
     with status_line() as tell:
-        yield lambda count: tell(rate(count, "models"))
+        yield lambda count: tell(so_far(count, "models"))
